@@ -1,0 +1,35 @@
+"""Every error a user can cause, as one small tree.
+
+PonderError
+├── ConfigError      a setting, option or name that does not exist or does not fit (also a ValueError)
+├── ProblemError     a problem file or a prompt that cannot be used (also a ValueError)
+├── CheckpointError  a model directory that is missing, incomplete or damaged
+├── SamplerError     a sampler that could not extend a prefix
+└── AnswerUnreadable an answer text that no reader understands (a grader turns it into a Grade)
+
+The command line prints the sentence and exits with 2. Broken invariants of our own are asserts instead.
+"""
+
+
+class PonderError(Exception):
+    """Base of all errors that a user can cause; its text names the value and the remedy."""
+
+
+class ConfigError(PonderError, ValueError):
+    """A setting or a name is unknown or does not fit."""
+
+
+class ProblemError(PonderError, ValueError):
+    """A problem, a prompt or a problem file cannot be used."""
+
+
+class CheckpointError(PonderError):
+    """A model directory is missing, incomplete or damaged."""
+
+
+class SamplerError(PonderError):
+    """A sampler could not extend a prefix."""
+
+
+class AnswerUnreadable(PonderError, ValueError):
+    """An answer text could not be read as what the task asks for."""

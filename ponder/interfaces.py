@@ -1,0 +1,91 @@
+"""The contracts between the parts: a task, and the things that thinking is made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from ponder.types import (
+    Block,
+    BlockCheck,
+    Demonstration,
+    Effort,
+    Ended,
+    Grade,
+    Message,
+    Problem,
+    Segment,
+    Style,
+    Thought,
+)
+
+Data = Mapping[str, Any]
+"""A problem's content as plain JSON values."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A family of problems, as plain functions. ``tasks.make`` adds levels, splits and phrasings to them."""
+
+    name: str
+    title: str
+    """What the task asks, in one line."""
+    levels: Mapping[int, str]
+    """Level to what it contains, in words."""
+    draw: Callable[[int, Random], Data]
+    """The content of one problem of a level; always solvable."""
+    canonical: Callable[[Data], str]
+    """The same text for problems that are the same: the split hash reads only this."""
+    phrasings: tuple[Callable[[Data], str], ...]
+    """Content to prompt. The first one is the exact wording of the reasoning-gym task, where there is one."""
+    answer: Callable[[Data], str]
+    """One right answer."""
+    grade: Callable[[Problem, str], Grade]
+    """Exact; reads the answer text alone."""
+    check_blocks: Callable[[Problem, Sequence[Block]], tuple[BlockCheck, ...]]
+    demonstrate: Callable[[Problem, Random, Style], Demonstration]
+    validate: Callable[[Data], Data]
+    """The content of a user's own problem, checked; raises ProblemError naming what is wrong."""
+    gym: str | None = None
+    """The reasoning-gym task whose wording ``phrasings[0]`` is."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """All that the next step depends on: the conversation, the effort, and the closed blocks."""
+
+    messages: tuple[Message, ...]
+    effort: Effort
+    blocks: Thought = ()
+    answering: bool = False
+    """Whether thinking is over and the answer must come next."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; ``temperature=0`` takes the likeliest."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What a sampler added to a prefix: one block, or the answer."""
+
+    block: Block | None
+    answer: str | None
+    ended: Ended | None
+    """None while the thought goes on."""
+    segment: Segment
+
+
+class Sampler(Protocol):
+    """Extends prefixes by one block or by the answer."""
+
+    def extend(
+        self, prefixes: Sequence[Prefix], max_tokens: Sequence[int], sampling: Sequence[Sampling]
+    ) -> list[Extension]:
+        """One extension per prefix, each within its own token limit and drawn from its own seed."""
+        ...
