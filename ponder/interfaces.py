@@ -71,6 +71,14 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Most tokens that one extension may take: of thinking, or of the answer where it goes over to answering."""
+
+    thinking: int
+    answer: int
+
+
+@dataclass(frozen=True)
 class Extension:
     """What a sampler added to a prefix: one block, or the answer."""
 
@@ -85,7 +93,7 @@ class Sampler(Protocol):
     """Extends prefixes by one block or by the answer."""
 
     def extend(
-        self, prefixes: Sequence[Prefix], max_tokens: Sequence[int], sampling: Sequence[Sampling]
+        self, prefixes: Sequence[Prefix], limits: Sequence[Limit], sampling: Sequence[Sampling]
     ) -> list[Extension]:
-        """One extension per prefix, each within its own token limit and drawn from its own seed."""
+        """One extension per prefix, each within its own limit and drawn from its own seed."""
         ...

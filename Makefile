@@ -1,0 +1,32 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench size clean
+
+demo: .venv/ready
+	$(BIN)/ponder demo
+
+test: .venv/ready
+	$(BIN)/pytest -m "not slow"
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/pytest tests/test_layout.py
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.sft
+
+size:
+	@wc -l $$(git ls-files 'ponder/*.py' 'tests/*.py' 'benchmarks/*.py') | sort -n
+
+clean:
+	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,39 @@
+"""Drawing tokens, a batch at a time, with counter-based randomness: what a row draws depends on its own seed and its
+own token count alone, never on its neighbours."""
+
+import torch
+from torch import Tensor
+
+_GOLDEN, _MIX1, _MIX2 = (value - 2**64 if value >= 2**63 else value for value in (
+    0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+))  # fmt: skip
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def uniforms(seeds: Tensor, counters: Tensor) -> Tensor:
+    """One number in (0, 1) per row from (seed, counter), both int64 (B,); SplitMix64 (Steele et al. 2014)."""
+    x = seeds + (counters + 1) * _GOLDEN
+    x = (x ^ _shift(x, 30)) * _MIX1
+    x = (x ^ _shift(x, 27)) * _MIX2
+    x = x ^ _shift(x, 31)
+    return (_shift(x, 11).double() + 0.5) * 2.0**-53
+
+
+def draw(logits: Tensor, temperatures: Tensor, top_ps: Tensor, seeds: Tensor, counters: Tensor) -> Tensor:
+    """One token per row from (B, V) logits; temperature 0 takes the likeliest. Returns (B,)."""
+    best = logits.argmax(dim=-1)
+    if not bool((temperatures > 0).any()):
+        return best
+    scaled = logits.double() / temperatures.clamp_min(1e-6)[:, None]
+    probabilities, order = scaled.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    total = probabilities.cumsum(dim=-1)
+    # The smallest set of likeliest tokens that holds top_p of the mass: cut where the mass before a token reaches it.
+    kept = probabilities.masked_fill(total - probabilities >= top_ps[:, None], 0.0).cumsum(dim=-1)
+    target = uniforms(seeds, counters) * kept[:, -1]
+    chosen = torch.searchsorted(kept, target[:, None]).clamp_max(kept.shape[1] - 1)
+    drawn = order.gather(1, chosen).squeeze(1)
+    return torch.where(temperatures > 0, drawn, best)

@@ -1,0 +1,55 @@
+"""Which device and number format to compute in, with the reason, so that it can be said once, plainly."""
+
+import time
+from typing import NamedTuple
+
+import torch
+
+from ponder.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Pick(NamedTuple):
+    """A choice and why."""
+
+    value: str
+    reason: str
+
+
+def pick_device(wanted: str = "auto") -> Pick:
+    """The device to compute on: what was asked for, else CUDA if there is one."""
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return Pick("cuda", f"found {torch.cuda.get_device_name()}")
+        return Pick("cpu", "no CUDA device was found")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch finds no CUDA device: use --device cpu")
+    if wanted not in ("cpu", "cuda"):
+        raise ConfigError(f"unknown device {wanted!r}: the devices are auto, cpu, cuda")
+    return Pick(wanted, "asked for")
+
+
+def pick_dtype(device: str, hidden: int, wanted: str = "auto") -> Pick:
+    """The number format of the matrix products in training: what was asked for, else the faster one, timed."""
+    if wanted != "auto":
+        if wanted not in DTYPES:
+            raise ConfigError(f"unknown dtype {wanted!r}: the dtypes are auto, {', '.join(DTYPES)}")
+        return Pick(wanted, "asked for")
+    if device == "cuda":
+        return Pick("bfloat16", "CUDA devices of the last years multiply it fastest")
+    seconds = {name: _matmul_seconds(dtype, hidden) for name, dtype in DTYPES.items()}
+    fastest = min(seconds, key=lambda name: seconds[name])
+    other = max(seconds, key=lambda name: seconds[name])
+    return Pick(fastest, f"its products took {seconds[fastest] / seconds[other]:.2f} of {other}'s time here")
+
+
+def _matmul_seconds(dtype: torch.dtype, hidden: int) -> float:
+    left = torch.ones(4096, hidden, dtype=dtype)
+    right = torch.ones(hidden, 4 * hidden, dtype=dtype)
+    best = float("inf")
+    for _ in range(8):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        best = min(best, time.perf_counter() - start)
+    return best

@@ -1,0 +1,57 @@
+"""The one dial for model size: each name is a Qwen3 shape."""
+
+from dataclasses import dataclass
+
+from ponder.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What fixes a Qwen3 network, under the names of its ``config.json``."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int = 0
+    """Set from the tokenizer when a network is made."""
+    max_position_embeddings: int = 4096
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-6
+
+
+SIZES: dict[str, Shape] = {
+    "micro": Shape(  # for tests: trains in seconds
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        intermediate_size=64,
+    ),
+    "mini": Shape(  # about 1M parameters: trains on a laptop's two cores within an hour or two
+        hidden_size=128,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        intermediate_size=384,
+    ),
+    "base": Shape(  # about 5M parameters: for one GPU, or a patient CPU
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=32,
+        intermediate_size=768,
+    ),
+}
+
+
+def shape_named(name: str) -> Shape:
+    """The shape of that name; unknown names list the known ones."""
+    if name not in SIZES:
+        raise ConfigError(f"unknown size {name!r}: the sizes are {', '.join(SIZES)}")
+    return SIZES[name]

@@ -1,0 +1,99 @@
+"""A run folder: its settings, its metrics and its checkpoints, and their only reader and writer.
+
+``config.json`` is written first and never changed; ``metrics.jsonl`` grows by one line a record; ``state/`` is replaced
+as a whole. Whatever instant a run is killed at, the folder holds a complete earlier state.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ponder.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder."""
+
+    folder: Path
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line, in the order of steps."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """The newest complete training state."""
+        return self.folder / "state"
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one record to the metrics."""
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All complete records; a line cut by a kill is left out."""
+        if not self.metrics_file.exists():
+            return []
+        records: list[dict[str, Any]] = []
+        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return records
+
+    def rewind(self, step: int) -> None:
+        """Drop the records after a step, because training goes on from there."""
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        write_whole(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+
+    @contextmanager
+    def replacing_state(self) -> Iterator[Path]:
+        """A folder to write a new state into; it takes the old one's place only once it is complete."""
+        part, old = self.folder / "state.part", self.folder / "state.old"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        yield part
+        for file in part.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        shutil.rmtree(old, ignore_errors=True)
+        if self.state.exists():
+            os.replace(self.state, old)
+        os.replace(part, self.state)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def recover(self) -> None:
+        """Put the old state back if a kill fell between the two renames."""
+        old = self.folder / "state.old"
+        if old.exists() and not self.state.exists():
+            os.replace(old, self.state)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves either the old one or the new one."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def open_run(folder: Path, config: Mapping[str, Any]) -> Run:
+    """Start a run folder, or go on with one that was started with the same settings."""
+    path = folder / "config.json"
+    text = json.dumps(config, indent=2) + "\n"
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+            raise ConfigError(f"{folder} holds a run with other settings: give another --out, or remove it to start over")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    run = Run(folder)
+    run.recover()
+    return run

@@ -1,0 +1,346 @@
+"""Linear equations as terms, and the steps that solve them: expand, collect, move, divide digit by digit, eliminate.
+
+States are compact equations: ``3x+7=2x+13``; ``98e=4508 take 3920`` is a long division under way, and
+``98(e-40)=588`` is the same division with its first digit found. Rows of a system are named first, second, third.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import gcd
+
+from ponder.errors import ProblemError
+from ponder.tasks.working import signed_sum, sub_columns, times_columns
+
+ROWS = ("first", "second", "third")
+_LEXEME = re.compile(r"[0-9]{1,9}|[a-z]|[-+*()=]")
+MAX_EQUATION_CHARS, MAX_TERMS = 200, 16
+
+
+# --- equations as terms -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Term:
+    """``factor*name``, a constant (no name), or ``factor*(inner)``."""
+
+    factor: int
+    name: str = ""
+    inner: "Side" = ()
+
+
+Side = tuple[Term, ...]
+Equation = tuple[Side, Side]
+
+
+def show(side: Side) -> str:
+    """A side in compact form, such as ``3(x+4)-5``."""
+    out = ""
+    for term in side:
+        body = f"({show(term.inner)})" if term.inner else term.name
+        size = "" if body and abs(term.factor) == 1 else str(abs(term.factor))
+        out += ("-" if term.factor < 0 else "+" if out else "") + size + body
+    return out or "0"
+
+
+def show_equation(equation: Equation) -> str:
+    """Both sides in compact form."""
+    return f"{show(equation[0])}={show(equation[1])}"
+
+
+def _read_side(lexemes: list[str], at: int, inside: bool) -> tuple[Side, int]:
+    terms: list[Term] = []
+    seen = False
+    end = ")" if inside else "="
+    while at < len(lexemes) and lexemes[at] != end:
+        sign = 1
+        if lexemes[at] in "+-":
+            sign, at = -1 if lexemes[at] == "-" else 1, at + 1
+        elif seen:
+            raise ProblemError("two terms without + or - between them")
+        seen = True
+        number = lexemes[at] if at < len(lexemes) and lexemes[at].isdigit() else ""
+        at += bool(number)
+        if number and at < len(lexemes) and lexemes[at] == "*":
+            at += 1
+            if at == len(lexemes) or not (lexemes[at].isalpha() or lexemes[at] == "("):
+                raise ProblemError("after * a variable or a bracket must stand, as in 3*x or 3*(x + 4)")
+        factor = sign * int(number or 1)
+        count = len(terms)
+        if at < len(lexemes) and lexemes[at].isalpha():
+            terms, at = [*terms, Term(factor, lexemes[at])], at + 1
+        elif at < len(lexemes) and lexemes[at] == "(" and not inside:
+            inner, at = _read_side(lexemes, at + 1, inside=True)
+            terms, at = [*terms, Term(factor, "", inner)], at + 1
+        elif number:
+            terms.append(Term(factor))
+        else:
+            raise ProblemError("a term is missing, or brackets stand inside brackets")
+        if not factor:
+            terms = terms[:count]
+        if len(terms) > MAX_TERMS:
+            raise ProblemError(f"more than {MAX_TERMS} terms on one side")
+    if not seen or at >= len(lexemes) or (inside and not terms):
+        raise ProblemError("a side or a bracket is empty or not closed")
+    return tuple(terms), at + 1
+
+
+def read_equation(text: str) -> Equation:
+    """The two sides of an equation such as ``3(x + 4) - 5 = 2*x + 13``; ProblemError says what is wrong with others."""
+    if len(text) > MAX_EQUATION_CHARS:
+        raise ProblemError(f"an equation has {len(text)} characters, more than {MAX_EQUATION_CHARS}")
+    bare = text.replace(" ", "")
+    lexemes = _LEXEME.findall(bare)
+    if "".join(lexemes) != bare or lexemes.count("=") != 1:
+        raise ProblemError(f"equation {text!r}: needs integers, one-letter variables, + - * ( ) and one =")
+    try:
+        left, at = _read_side(lexemes, 0, inside=False)
+        right, _ = _read_side([*lexemes[at:], "="], 0, inside=False)
+    except ProblemError as err:
+        raise ProblemError(f"equation {text!r}: {err}") from None
+    return left, right
+
+
+def value_of(side: Side, values: Mapping[str, int]) -> int:
+    """What a side is worth at these values of its variables."""
+    return sum(
+        t.factor * (value_of(t.inner, values) if t.inner else values[t.name] if t.name else 1) for t in side
+    )
+
+
+def linear_form(equation: Equation, names: Sequence[str]) -> list[int]:
+    """Coefficients of left minus right, then the constant: ``3x+7=2x+13`` is [1, -6]."""
+    zero = dict.fromkeys(names, 0)
+    constant = value_of(equation[0], zero) - value_of(equation[1], zero)
+    ones = [{**zero, name: 1} for name in names]
+    return [value_of(equation[0], one) - value_of(equation[1], one) - constant for one in ones] + [constant]
+
+
+def solve(equations: Sequence[Equation], names: Sequence[str]) -> dict[str, Fraction] | None:
+    """The one solution, or None where there is none or more than one."""
+    rows = [[Fraction(c) for c in linear_form(equation, names)] for equation in equations]
+    for column in range(len(names)):
+        pivot = next((r for r in range(column, len(rows)) if rows[r][column]), None)
+        if pivot is None:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        rows[column] = [c / rows[column][column] for c in rows[column]]
+        for r in range(len(rows)):
+            if r != column:
+                rows[r] = [c - rows[r][column] * p for c, p in zip(rows[r], rows[column], strict=True)]
+    return {name: -row[-1] for name, row in zip(names, rows, strict=True)}
+
+
+# --- arithmetic in words ------------------------------------------------------------------------------------------
+
+
+def calc(a: int, op: str, b: int) -> tuple[str, int]:
+    """The working of a+b, a-b or a*b and its value; sums below 20 and the times table are written at once."""
+    if op == "*":
+        small, large = sorted((abs(a), abs(b)))
+        work = ""
+        if small > 9:
+            tens, ones = calc(large, "*", small // 10), calc(large, "*", small % 10)
+            work = f"{tens[0]} {ones[0]} {calc(tens[1] * 10, '+', ones[1])[0]} "
+        elif small > 1 and large > 9:
+            work = times_columns(large, small) + " "
+        return f"{work}{a}*{b}={a * b}", a * b
+    if b < 0:
+        op, b = "-" if op == "+" else "+", -b
+    value = a + b if op == "+" else a - b
+    work = "" if abs(a) < 20 and b < 20 else signed_sum(a, value - a) + " "
+    return f"{work}{a}{op}{b}={value}", value
+
+
+def nines(number: int) -> tuple[str, int]:
+    """``1218:1343``: the remainders by nine of 1, 12, 121 and 1218."""
+    rest, shown = 0, ""
+    for digit in str(number):
+        rest = (rest + int(digit)) % 9
+        shown += str(rest)
+    return f"{number}:{shown}", rest
+
+
+# --- one step of a solution ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known beyond the prompt: rows that were changed, solved variables, and a division under way."""
+
+    rows: dict[int, Equation] = field(default_factory=dict)
+    solved: dict[str, int] = field(default_factory=dict)
+    take: int = 0
+    dividing: bool = False
+
+    def show(self, names: Sequence[str]) -> str:
+        """The summary text, such as ``second:-7y=14 take 7 z=2``."""
+        rows = [(f"{ROWS[r]}:" if len(names) > 1 else "") + show_equation(self.rows[r]) for r in sorted(self.rows)]
+        taken = [f"take {self.take}"] if self.take else []
+        return " ".join(rows + taken + [f"{name}={self.solved[name]}" for name in names if name in self.solved])
+
+
+    def settled(self) -> "State":
+        """The same state with rows such as ``x=6`` counted as solved."""
+        rows, solved = dict(self.rows), dict(self.solved)
+        for r, (left, right) in self.rows.items():
+            if len(left) == 1 and left[0].factor == 1 and not left[0].inner:
+                solved[left[0].name] = right[0].factor if right else 0
+                del rows[r]
+        return replace(self, rows=rows, solved=solved)
+
+
+Step = tuple[str, str, State]
+"""Headline, thoughts, and the state after them."""
+
+
+def _moved(name: str, size: int) -> str:
+    body = name if name and abs(size) == 1 else f"{abs(size)}{name}"
+    return f"{'take' if size > 0 else 'add'} {body}"
+
+
+def _without(side: Side, *gone: Term) -> Side:
+    return tuple(term for term in side if all(term is not g for g in gone))
+
+
+def _tidy(equation: Equation, names: Sequence[str]) -> tuple[str, str, Equation] | None:
+    """The next step towards ``variables = constant``, or None where that is reached."""
+    for which, side in enumerate(equation):
+        new: Side | None = None
+        bracket = next((term for term in side if term.inner), None)
+        if bracket:
+            work = [calc(bracket.factor, "*", t.factor) for t in bracket.inner]
+            spread = [Term(value, t.name) for (_, value), t in zip(work, bracket.inner, strict=True)]
+            at = side.index(bracket)
+            new = (*side[:at], *spread, *side[at + 1 :])
+            head, thoughts = f"expand {show((bracket,))}", " ".join(text for text, _ in work)
+        else:
+            for name in (*names, ""):
+                like = [term for term in side if term.name == name]
+                if len(like) > 1:
+                    thoughts, total = calc(like[0].factor, "+", like[1].factor)
+                    put = (Term(total, name),) if total else ()
+                    at = next(i for i, term in enumerate(side) if term is like[0])
+                    new = (*side[:at], *put, *_without(side[at + 1 :], like[1]))
+                    head = show((like[0], like[1]))
+                    break
+        if new is not None:
+            return head, thoughts, (new, equation[1]) if which == 0 else (equation[0], new)
+    left, right = equation
+    for term in right:
+        if term.name:
+            old = next((t for t in left if t.name == term.name), Term(0, term.name))
+            thoughts, total = calc(old.factor, "-", term.factor)
+            put = (Term(total, term.name),) if total else ()
+            moved = tuple(x for t in left for x in (put if t is old else (t,))) if old in left else (*put, *left)
+            return _moved(term.name, term.factor), thoughts, (moved, _without(right, term))
+    constant = next((term for term in left if not term.name), None)
+    if constant:
+        value = right[0].factor if right else 0
+        total = value - constant.factor
+        direct = abs(value) < 20 and abs(constant.factor) < 20
+        thoughts = calc(value, "-", constant.factor)[0] if direct else signed_sum(value, -constant.factor)
+        return _moved("", constant.factor), thoughts, (_without(left, constant), (Term(total),))
+    return None
+
+
+def _divide(row: int, state: State, names: Sequence[str], under: bool) -> Step:
+    """One step of the long division of a row with a single variable; `under` takes one less than the best digit."""
+    left, right = state.rows[row]
+    (term,), total = left, right[0].factor if right else 0
+    rows, size, sign = dict(state.rows), abs(total), -1 if total < 0 else 1
+    inner = term.inner or (Term(1, term.name),)
+    name, offset = inner[0].name, -inner[1].factor if len(inner) > 1 else 0
+    if term.factor < 0:
+        rows[row] = ((Term(-term.factor, name),), (Term(-total),))
+        return "flip signs", f"{term.factor} to {-term.factor} {total} to {-total}", replace(state, rows=rows).settled()
+    if state.take:
+        offset += sign * state.take // term.factor
+        rest = (Term(1, name), Term(-offset))
+        rows[row] = ((Term(term.factor, "", rest),), (Term(sign * (size - state.take)),))
+        return "subtract", sub_columns(size, state.take), replace(state, rows=rows, take=0, dividing=True)
+    quotient = size // term.factor
+    place = 10 ** (len(str(quotient)) - 1)
+    digit = quotient // place
+    digit -= int(under and digit > 1)
+    head, thoughts = f"{term.factor}*{digit * place}", times_columns(term.factor, digit)
+    if digit * place == quotient:
+        del rows[row]
+        solved = {**state.solved, name: offset + sign * quotient}
+        return head, thoughts, replace(state, rows=rows, solved=solved, dividing=False)
+    return head, thoughts, replace(state, take=digit * place * term.factor)
+
+
+def _combine(row: int, pivot: int, name: str, table: list[Equation], state: State, names: Sequence[str]) -> Step:
+    """Scale a row, or take a multiple of the pivot row from it, so that the name leaves it."""
+    mine = {t.name: t.factor for t in (*table[row][0], *table[row][1])}
+    theirs = {t.name: t.factor for t in (*table[pivot][0], *table[pivot][1])}
+    a, b = theirs[name], mine[name]
+    scale, times = abs(a) // gcd(a, b), b // a
+    work: list[str] = []
+    new: dict[str, int] = {}
+    for key in (*names, ""):
+        if scale > 1 and (key in mine):
+            text, new[key] = calc(mine[key], "*", scale)
+            work.append(text)
+        elif scale == 1 and key != name and (key in mine or key in theirs):
+            text, product = calc(theirs.get(key, 0), "*", abs(times))
+            work += [text] if abs(times) > 1 and product else []
+            text, new[key] = calc(mine.get(key, 0), "-" if times > 0 else "+", product)
+            work.append(text)
+    left = tuple(Term(new[key], key) for key in names if new.get(key))
+    sign, many = "-" if times > 0 else "+", "" if abs(times) == 1 else f"{abs(times)}*"
+    head = f"{ROWS[row]}*{scale}" if scale > 1 else f"{ROWS[row]}{sign}{many}{ROWS[pivot]}"
+    return head, " ".join(work), replace(state, rows={**state.rows, row: (left, (Term(new.get("", 0)),))})
+
+
+def _put(row: int, name: str, table: list[Equation], state: State) -> Step:
+    """Put a solved variable into a row."""
+    left, right = table[row]
+    term = next(t for t in left if t.name == name)
+    first, product = calc(term.factor, "*", state.solved[name])
+    second, total = calc(right[0].factor if right else 0, "-", product)
+    rows = {**state.rows, row: (_without(left, term), (Term(total),))}
+    return f"put {name}={state.solved[name]} in {ROWS[row]}", f"{first} {second}", replace(state, rows=rows).settled()
+
+
+def next_step(equations: list[Equation], names: Sequence[str], state: State, under: bool = False) -> Step | None:
+    """The next step from a state, the same for the same state; None where everything is solved."""
+    table = [state.rows.get(r, equation) for r, equation in enumerate(equations)]
+    if len(state.solved) == len(names):
+        return None
+    if state.dividing or state.take:
+        row = next(r for r, (left, _) in state.rows.items() if len(left) == 1 and (left[0].inner or state.take))
+        return _divide(row, state, names, under)
+    if not state.solved:
+        for row, equation in enumerate(table):
+            tidied = _tidy(equation, names)
+            if tidied:
+                after = replace(state, rows={**state.rows, row: tidied[2]})
+                return tidied[0], tidied[1], after.settled() if len(names) == 1 else after
+    pivots: dict[str, int] = {}
+    for name in names:
+        has = [r for r in range(len(names)) if any(t.name == name for t in table[r][0]) and r not in pivots.values()]
+        if not has:
+            continue
+        pivots[name] = has[0]
+        if not state.solved and len(has) > 1:
+            return _combine(has[1], has[0], name, table, state, names)
+    return _back(table, names, state, under)
+
+
+def _back(table: list[Equation], names: Sequence[str], state: State, under: bool) -> Step:
+    """Back-substitution: the row with the fewest unknown variables comes next."""
+    unknown = [[t for t in left if t.name not in state.solved] for left, _ in table]
+    row = min((r for r in range(len(names)) if unknown[r]), key=lambda r: len(unknown[r]))
+    known = [t.name for t in table[row][0] if t.name in state.solved]
+    if known:
+        return _put(row, known[0], table, state)
+    (term,), right = table[row]
+    total = right[0].factor if right else 0
+    if term.factor == 1:
+        rows = {r: e for r, e in state.rows.items() if r != row}
+        solved = {**state.solved, term.name: total}
+        return f"read {term.name}", f"{term.name}={total}", replace(state, rows=rows, solved=solved)
+    return _divide(row, replace(state, rows={**state.rows, row: table[row]}), names, under)

@@ -1,0 +1,96 @@
+"""The only door to thinking: the command line and the evaluation both come through here.
+
+A chain grows block by block. When its thinking budget is used up it must answer, and the answer's own tokens were
+never part of that budget, so there is always room for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ponder.errors import ProblemError
+from ponder.interfaces import Extension, Limit, Prefix, Sampler, Sampling
+from ponder.seeds import seed_for
+from ponder.text.effort import BUDGETS, Budget
+from ponder.types import Block, Completion, Effort, Message, Segment, Tokens
+
+SMALLEST_BLOCK = 8
+"""With fewer thinking tokens left than this, a block is not begun."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One chain to think."""
+
+    messages: tuple[Message, ...]
+    effort: Effort = Effort.MEDIUM
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    budget: Budget | None = None
+    """In place of the effort's own."""
+
+
+@dataclass
+class _Chain:
+    request: Request
+    budget: Budget
+    blocks: tuple[Block, ...] = ()
+    tokens: Tokens = Tokens()
+    segments: tuple[Segment, ...] = ()
+    answering: bool = False
+    done: Completion | None = None
+
+    def prefix(self) -> Prefix:
+        return Prefix(self.request.messages, self.request.effort, self.blocks, self.answering)
+
+    def limit(self) -> Limit:
+        return Limit(self.budget.thinking - self.tokens.thinking, self.budget.answer)
+
+    def sampling(self) -> Sampling:
+        seed = seed_for(self.request.seed, len(self.segments))
+        return Sampling(self.request.temperature, self.request.top_p, seed)
+
+
+def think(requests: Sequence[Request], sampler: Sampler) -> list[Completion]:
+    """A completion for every request, all thinking side by side in one batch."""
+    return [chain.done for chain in _run(requests, sampler) if chain.done]
+
+
+def _run(requests: Sequence[Request], sampler: Sampler) -> list[_Chain]:
+    chains = [_Chain(request, request.budget or BUDGETS[request.effort]) for request in requests]
+    for chain in chains:
+        _check(chain.request.messages)
+        chain.answering = chain.budget.thinking < SMALLEST_BLOCK
+    while open_chains := [chain for chain in chains if chain.done is None]:
+        extensions = sampler.extend(
+            [chain.prefix() for chain in open_chains],
+            [chain.limit() for chain in open_chains],
+            [chain.sampling() for chain in open_chains],
+        )
+        for chain, extension in zip(open_chains, extensions, strict=True):
+            _grow(chain, extension)
+    return chains
+
+
+def _check(messages: Sequence[Message]) -> None:
+    if not messages or not messages[-1].content.strip():
+        raise ProblemError("the prompt is empty: ask a question")
+
+
+def _grow(chain: _Chain, extension: Extension) -> None:
+    """Add one extension to a chain; ends the chain, or makes it answer, when it must."""
+    spent = len(extension.segment.generated)
+    chain.segments += (extension.segment,)
+    if not chain.tokens.prompt:
+        chain.tokens += Tokens(prompt=len(extension.segment.context))
+    if extension.answer is not None:
+        chain.tokens += Tokens(answer=spent)
+        assert extension.ended is not None
+        chain.done = Completion(chain.blocks, extension.answer, extension.ended, chain.tokens)
+        return
+    chain.tokens += Tokens(thinking=spent)
+    if extension.block is not None:
+        chain.blocks += (extension.block,)
+    left = chain.budget.thinking - chain.tokens.thinking
+    if extension.block is None or left < SMALLEST_BLOCK or len(chain.blocks) >= chain.budget.depth:
+        chain.answering = True

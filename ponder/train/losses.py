@@ -1,0 +1,14 @@
+"""Losses: functions of a network and a batch that give a sum over trained tokens."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ponder.model.network import Network
+from ponder.train.batch import Batch
+
+
+def cross_entropy(network: Network, batch: Batch) -> Tensor:
+    """Summed negative log-probability of the trained tokens, in nats."""
+    hidden = network.hidden(batch.ids, batch.positions, batch.mask)
+    chosen = hidden.flatten(0, 1)[batch.predicting]
+    return F.cross_entropy(network.logits(chosen).float(), batch.targets, reduction="sum")

@@ -1,0 +1,268 @@
+"""Supervised fine-tuning from nothing: fresh demonstrations of the tasks' own solvers, streamed by worker processes.
+
+Step s of a run trains on rows that are a pure function of (seed, s). Workers make them ahead of the trainer, so it
+never waits; a run that is killed and started again sees the same rows.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import pydantic
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ponder.errors import ConfigError
+from ponder.model.checkpoint import Checkpoint, PonderConfig, save_checkpoint
+from ponder.model.device import pick_device, pick_dtype
+from ponder.model.network import new_network
+from ponder.model.sizes import shape_named
+from ponder.runs import Run, open_run, write_whole
+from ponder.seeds import rng_for, seed_for
+from ponder.tasks import TASKS, make, task_named
+from ponder.text import format
+from ponder.text.effort import BUDGETS, smallest_effort
+from ponder.text.tokenizer import MAX_ENTRIES, PonderTokenizer, load_tokenizer, train_tokenizer
+from ponder.train.batch import Batch, Row, collate, pack, split_by_length
+from ponder.train.loop import LoopConfig, Progress, fit
+from ponder.train.losses import cross_entropy
+from ponder.types import Demonstration, Effort, Message, Problem, Split, Style
+
+
+class SFTConfig(pydantic.BaseModel):
+    """Everything that decides the weights of a run."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    size: str = "mini"
+    tasks: dict[str, float] = {}
+    """`task:level` to weight in the mix; empty for every task's levels 1 to 3 in the shares of LEVEL_SHARES."""
+    style: str = "thinking"
+    """`thinking`, or `direct`: the baseline that answers without thinking."""
+    steps: int = pydantic.Field(3000, ge=1)
+    rows: int = pydantic.Field(96, ge=1)
+    """Completions in a step."""
+    learning_rate: float = pydantic.Field(4e-3, gt=0)
+    seed: int = 0
+    vocabulary: int = pydantic.Field(1024, ge=320, le=MAX_ENTRIES)
+    fold_window: int | None = pydantic.Field(1, ge=1)
+    """How many folded blocks stay in the context; null for all."""
+    micro_tokens: int = pydantic.Field(8192, ge=256)
+    """Most tokens of one forward pass."""
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = pydantic.Field(0, ge=0)
+    """CPU threads of the trainer; 0 for all cores. Part of the settings, because sums depend on it."""
+    workers: int = pydantic.Field(1, ge=1)
+
+
+LEVEL_SHARES = {1: 0.2, 2: 0.65, 3: 0.15}
+DIRECT_SHARE = 0.08
+"""How much of the thinking mix answers at once, under effort none: the same model can do both."""
+EFFORT_SHARES = {
+    Effort.MINIMAL: 0.1,
+    Effort.LOW: 0.2,
+    Effort.MEDIUM: 0.35,
+    Effort.HIGH: 0.2,
+    Effort.XHIGH: 0.1,
+    Effort.MAX: 0.05,
+}
+STYLE_SHARES = {
+    Effort.MINIMAL: (1.0, 0.0, 0.0),
+    Effort.LOW: (0.95, 0.05, 0.0),
+    Effort.MEDIUM: (0.7, 0.2, 0.1),
+    Effort.HIGH: (0.5, 0.25, 0.25),
+    Effort.XHIGH: (0.3, 0.3, 0.4),
+    Effort.MAX: (0.2, 0.3, 0.5),
+}
+"""Shares of clean, corrected and wandering demonstrations under each effort."""
+MOST_TOKENS = 2_048
+"""Longer rows are left out (with their problems): they would fill a whole step."""
+
+
+def mix(config: SFTConfig) -> dict[tuple[str, int], float]:
+    """(task, level) to weight, checked."""
+    if not config.tasks:
+        return {(name, level): share for name in TASKS for level, share in LEVEL_SHARES.items()}
+    weights: dict[tuple[str, int], float] = {}
+    for key, weight in config.tasks.items():
+        name, _, level = key.partition(":")
+        if not level.isdecimal() or int(level) not in task_named(name).levels:
+            raise ConfigError(f"{key!r} in the task mix is not task:level, such as countdown:2")
+        weights[name, int(level)] = weight
+    return weights
+
+
+def demonstration(problem: Problem, rng: Random, tokenizer: PonderTokenizer, style: str) -> tuple[Effort, Demonstration]:
+    """An effort and a demonstration that keeps within it: the tag is raised to what the real length needs."""
+    task = task_named(problem.task)
+    if style == "direct" or rng.random() < DIRECT_SHARE:
+        return Effort.NONE, task.demonstrate(problem, rng, Style.DIRECT)
+    effort = rng.choices(list(EFFORT_SHARES), list(EFFORT_SHARES.values()))[0]
+    kind = rng.choices((Style.CLEAN, Style.CORRECTED, Style.WANDERING), STYLE_SHARES[effort])[0]
+    shown = task.demonstrate(problem, rng, kind)
+    length = sum(len(tokenizer.encode(format.render_block(block))) for block in shown.blocks)
+    needed = smallest_effort(length)
+    return max(effort, needed, key=lambda e: BUDGETS[e].thinking), shown
+
+
+def step_rows(config: SFTConfig, tokenizer: PonderTokenizer, step: int) -> list[Row]:
+    """The packed rows of one step: a pure function of the settings and the step."""
+    weights = mix(config)
+    rows: list[Row] = []
+    for slot in range(config.rows):
+        rng = rng_for("sft", config.seed, step, slot)
+        name, level = rng.choices(list(weights), list(weights.values()))[0]
+        problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
+        effort, shown = demonstration(problem, rng, tokenizer, config.style)
+        messages = [Message("user", problem.prompt)]
+        row = pack(format.sections(messages, effort, shown.blocks, shown.answer, config.fold_window), tokenizer)
+        if len(row) <= MOST_TOKENS:
+            rows.append(row)
+    return rows
+
+
+@dataclass(frozen=True)
+class Steps(Dataset[list[Batch]]):
+    """The steps of a run as a dataset: item s is the micro-batches of step s."""
+
+    config: SFTConfig
+    folder: Path
+    """Where the tokenizer lies: each worker reads it once."""
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        tokenizer = _tokenizer(self.folder)
+        rows = step_rows(self.config, tokenizer, step)
+        pad = tokenizer.special[format.PAD.text]
+        return [collate(group, pad) for group in split_by_length(rows, self.config.micro_tokens)]
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+
+_TOKENIZERS: dict[Path, PonderTokenizer] = {}
+
+
+def _tokenizer(folder: Path) -> PonderTokenizer:
+    if folder not in _TOKENIZERS:
+        _TOKENIZERS[folder] = load_tokenizer(folder)
+    return _TOKENIZERS[folder]
+
+
+def stream(config: SFTConfig, folder: Path, first: int) -> Iterator[Sequence[Batch]]:
+    """The micro-batches of every step from `first` on, made by worker processes ahead of their use."""
+    loader = DataLoader(
+        Steps(config, folder),
+        batch_size=None,
+        sampler=range(first, config.steps),
+        num_workers=config.workers,
+        prefetch_factor=8,
+        multiprocessing_context="spawn",
+        worker_init_fn=_yield_to_trainer,
+    )
+    return iter(loader)
+
+
+def _yield_to_trainer(worker: int) -> None:
+    os.nice(5)  # a full queue costs nothing; the trainer's threads must not wait for a core
+
+
+def corpus(config: SFTConfig, rows: int = 12_000) -> Iterator[str]:
+    """Training texts for the tokenizer: prompts, thoughts and answers of the same mix."""
+    weights = mix(config)
+    for slot in range(rows):
+        rng = rng_for("tokenizer", config.seed, slot)
+        name, level = rng.choices(list(weights), list(weights.values()))[0]
+        problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
+        shown = TASKS[name].demonstrate(problem, rng, rng.choice((Style.CLEAN, Style.CORRECTED, Style.WANDERING)))
+        yield problem.prompt
+        for block in shown.blocks:
+            yield from (block.headline, block.thoughts, block.summary)
+        yield shown.answer
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is settled before the first step, for the display."""
+
+    config: LoopConfig
+    reason: str
+    parameters: int
+    resumed: bool
+
+
+def settle(config: SFTConfig, run: Run) -> tuple[SFTConfig, str]:
+    """Device, number format and threads, chosen once for a run (a resumed one must compute alike), and why."""
+    path = run.folder / "settled.json"
+    if not path.exists():
+        device = pick_device(config.device)
+        dtype = pick_dtype(device.value, shape_named(config.size).hidden_size, config.dtype)
+        threads = config.threads or os.cpu_count() or 1
+        chosen = {
+            "device": device.value,
+            "dtype": dtype.value,
+            "threads": threads,
+            "reason": f"device {device.value}: {device.reason}; dtype {dtype.value}: {dtype.reason}; threads {threads}",
+        }
+        write_whole(path, json.dumps(chosen, indent=2) + "\n")
+    chosen = json.loads(path.read_text(encoding="utf-8"))
+    reason = chosen.pop("reason")
+    return config.model_copy(update=chosen), reason
+
+
+def run_sft(
+    config: SFTConfig,
+    out: Path,
+    *,
+    on_start: Callable[[Start], None] | None = None,
+    on_step: Callable[[Progress, dict[str, float]], None] | None = None,
+    evaluate: Callable[[Checkpoint, Progress], dict[str, float]] | None = None,
+    evaluations: int = 8,
+) -> Path:
+    """Train from nothing, or go on with what lies in `out`; returns the checkpoint's folder."""
+    mix(config)
+    shape = shape_named(config.size)
+    run = open_run(out, config.model_dump())
+    config, reason = settle(config, run)
+    torch.set_num_threads(config.threads)
+    tokens = run.folder / "tokenizer"
+    if not (tokens / "tokenizer_config.json").exists():
+        tokens.mkdir(exist_ok=True)
+        train_tokenizer(corpus(config), config.vocabulary).save(tokens)
+    tokenizer = load_tokenizer(tokens)
+    network = new_network(replace(shape, vocab_size=tokenizer.size), seed_for("network", config.seed))
+    network.to(config.device)
+    loop = LoopConfig(
+        steps=config.steps, learning_rate=config.learning_rate, dtype=config.dtype, device=config.device
+    )
+    taught = tuple(f"{name}:{level}" for name, level in mix(config))
+    settings = PonderConfig(
+        name=out.name, fold_window=config.fold_window, tasks=taught, style=config.style
+    )
+    checkpoint = Checkpoint(network, tokenizer, settings)
+    if on_start:
+        on_start(Start(loop, reason, sum(p.numel() for p in network.parameters()), run.state.exists()))
+
+    def boundary(progress: Progress) -> None:
+        if evaluate:
+            network.eval()
+            run.log({"step": progress.step, "evaluation": evaluate(checkpoint, progress)})
+            network.train()
+
+    marks = frozenset(round(config.steps * (i + 1) / evaluations) for i in range(evaluations - 1))
+    fit(
+        network,
+        lambda first: stream(config, tokens, first),
+        cross_entropy,
+        loop,
+        run,
+        on_step=on_step,
+        on_boundary=boundary,
+        boundaries=marks,
+    )
+    folder = run.folder / "checkpoint"
+    save_checkpoint(checkpoint, folder)
+    return folder
