@@ -1,13 +1,14 @@
 """Keys and values of a batch of rows that decode together."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ponder.model.sizes import Shape
 
 
 class BatchCache:
-    """One buffer a layer, (B, H, T, D); rows are compacted away as they finish.
+    """One buffer a layer, (B, K, T, D); rows are compacted away as they finish. An `Attend` of the network.
 
     Prompts are padded on the left, so that every row writes its next token to the same column.
     """
@@ -18,13 +19,17 @@ class BatchCache:
         self.values = torch.zeros(size, device=device)
         self.length = 0
         """Columns in use."""
+        self.mask: Tensor | None = None
+        """(B, 1, t, columns) for the tokens that come next, True where they may look; set before each forward."""
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write new (B, H, t, D) keys and values after the columns in use; returns all columns up to them."""
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Keep the new tokens' keys and values, and look at all columns that the mask allows."""
+        end = self.length + keys.shape[1]
+        self.keys[layer, :, :, self.length : end] = keys.transpose(1, 2)
+        self.values[layer, :, :, self.length : end] = values.transpose(1, 2)
+        k, v = self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        q = queries.transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, enable_gqa=True).transpose(1, 2)
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but these."""

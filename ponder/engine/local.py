@@ -203,14 +203,15 @@ class LocalSampler:
         causal = columns[:, None] >= columns
         # A padding token looks at itself, so that no row of the softmax is empty.
         mask = (causal & real[:, None, :]) | torch.eye(width, dtype=torch.bool, device=self._device)
-        hidden = self.checkpoint.network.hidden(ids, positions, mask[:, None], cache)
+        cache.mask = mask[:, None]
+        hidden = self.checkpoint.network.hidden(ids, positions, cache)
         cache.length = width
         return self.checkpoint.network.logits(hidden[:, -1])
 
     def _advance(self, tokens: Tensor, rows: _Rows, cache: BatchCache) -> Tensor:
         columns = torch.arange(cache.length + 1, device=self._device)
-        mask = (columns >= rows.padding[:, None])[:, None, None]
-        hidden = self.checkpoint.network.hidden(tokens[:, None], rows.positions[:, None], mask, cache)
+        cache.mask = (columns >= rows.padding[:, None])[:, None, None]
+        hidden = self.checkpoint.network.hidden(tokens[:, None], rows.positions[:, None], cache)
         cache.length += 1
         rows.positions = rows.positions + 1
         return self.checkpoint.network.logits(hidden[:, -1])

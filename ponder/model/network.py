@@ -1,10 +1,10 @@
 """The Qwen3 architecture in plain torch, with the parameter names of its Hugging Face checkpoints.
 
-One forward serves training (packed rows with a visibility mask) and decoding (new tokens against cached keys and
-values). Weights stay float32; `autocast` makes the matrix products bfloat16 where that is faster.
+One forward serves training and decoding: an `Attend` says who looks at whom (`Masked`, packed rows, a cache). Weights stay float32; `autocast` makes the matrix products bfloat16 where that is faster.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,12 +14,24 @@ from torch import Tensor, nn
 from ponder.model.sizes import Shape
 
 
-class Cache(Protocol):
-    """Where decoding keeps keys and values."""
+class Attend(Protocol):
+    """Who looks at whom: training, scoring and decoding differ in this alone."""
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the new tokens' (B, H, t, D) keys and values; returns all of the row's, (B, H, T, D)."""
+    def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Queries (B, t, H, D), keys and values (B, t, K, D) of one layer's new tokens; returns (B, t, H, D)."""
         ...
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Attention by a plain mask, (B, 1, t, t) with True where a token may look: the reference for all others."""
+
+    mask: Tensor
+
+    def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """See `Attend`."""
+        q, k, v = (x.transpose(1, 2) for x in (queries, keys, values))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, enable_gqa=True).transpose(1, 2)
 
 
 class Norm(nn.Module):
@@ -36,7 +48,7 @@ class Norm(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding in Qwen's half-split layout; x (B, H, T, D), cos and sin (B, 1, T, D)."""
+    """Rotary position embedding in Qwen's half-split layout; x (B, T, H, D), cos and sin (B, T, 1, D)."""
     half = x.shape[-1] // 2
     turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
     return x * cos + turned * sin
@@ -56,16 +68,13 @@ class Attention(nn.Module):
         self.q_norm = Norm(self.dim, shape.rms_norm_eps)
         self.k_norm = Norm(self.dim, shape.rms_norm_eps)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, layer: int, cache: Cache | None) -> Tensor:
-        """x (B, t, hidden), mask (B, 1, t, T) with True where a token may look; returns (B, t, hidden)."""
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, layer: int) -> Tensor:
+        """(B, t, hidden) to the same shape."""
         B, t, _ = x.shape
-        v = self.v_proj(x).view(B, t, self.kv_heads, self.dim).transpose(1, 2)
-        q = rotate(self.q_norm(self.q_proj(x).view(B, t, self.heads, self.dim)).transpose(1, 2), *turn).to(v.dtype)
-        k = rotate(self.k_norm(self.k_proj(x).view(B, t, self.kv_heads, self.dim)).transpose(1, 2), *turn).to(v.dtype)
-        if cache is not None:
-            k, v = cache.update(layer, k, v)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=self.heads != self.kv_heads)
-        return self.o_proj(out.transpose(1, 2).reshape(B, t, -1))
+        v = self.v_proj(x).view(B, t, self.kv_heads, self.dim)
+        q = rotate(self.q_norm(self.q_proj(x).view(B, t, self.heads, self.dim)), *turn).to(v.dtype)
+        k = rotate(self.k_norm(self.k_proj(x).view(B, t, self.kv_heads, self.dim)), *turn).to(v.dtype)
+        return self.o_proj(attend(layer, q, k, v).reshape(B, t, -1))
 
 
 class MLP(nn.Module):
@@ -92,9 +101,9 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
         self.post_attention_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, layer: int, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, layer: int) -> Tensor:
         """(B, t, hidden) to the same shape; the residual stream keeps its dtype."""
-        x = x + self.self_attn(self.input_layernorm(x), turn, mask, layer, cache)
+        x = x + self.self_attn(self.input_layernorm(x), turn, attend, layer)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -117,12 +126,12 @@ class Network(nn.Module):
         self.shape = shape
         self.model = Trunk(shape)
 
-    def hidden(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None = None) -> Tensor:
-        """The trunk's output (B, t, hidden) for ids and positions (B, t) and mask (B, 1, t, T)."""
+    def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """The trunk's output (B, t, hidden) for ids and positions (B, t)."""
         x = self.model.embed_tokens(ids)
         turn = self._turn(positions)
         for index, layer in enumerate(self.model.layers):
-            x = layer(x, turn, mask, index, cache)
+            x = layer(x, turn, attend, index)
         return self.model.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -132,7 +141,7 @@ class Network(nn.Module):
     def _turn(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         dim = self.shape.head_dim
         inverse = self.shape.rope_theta ** (-torch.arange(0, dim, 2, device=positions.device).float() / dim)
-        angle = positions[:, None, :, None].float() * torch.cat((inverse, inverse))
+        angle = positions[:, :, None, None].float() * torch.cat((inverse, inverse))
         return angle.cos(), angle.sin()
 
 

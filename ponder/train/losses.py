@@ -9,6 +9,6 @@ from ponder.train.batch import Batch
 
 def cross_entropy(network: Network, batch: Batch) -> Tensor:
     """Summed negative log-probability of the trained tokens, in nats."""
-    hidden = network.hidden(batch.ids, batch.positions, batch.mask)
-    chosen = hidden.flatten(0, 1)[batch.predicting]
+    hidden = network.hidden(batch.ids, batch.positions, batch)
+    chosen = F.embedding(batch.predicting, hidden[0])
     return F.cross_entropy(network.logits(chosen).float(), batch.targets, reduction="sum")

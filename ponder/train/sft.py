@@ -26,7 +26,7 @@ from ponder.tasks import TASKS, make, task_named
 from ponder.text import format
 from ponder.text.effort import BUDGETS, smallest_effort
 from ponder.text.tokenizer import MAX_ENTRIES, PonderTokenizer, load_tokenizer, train_tokenizer
-from ponder.train.batch import Batch, Row, collate, pack, split_by_length
+from ponder.train.batch import Batch, Row, collate, pack, split_by_prompt
 from ponder.train.loop import LoopConfig, Progress, fit
 from ponder.train.losses import cross_entropy
 from ponder.types import Demonstration, Effort, Message, Problem, Split, Style
@@ -136,8 +136,7 @@ class Steps(Dataset[list[Batch]]):
     def __getitem__(self, step: int) -> list[Batch]:
         tokenizer = _tokenizer(self.folder)
         rows = step_rows(self.config, tokenizer, step)
-        pad = tokenizer.special[format.PAD.text]
-        return [collate(group, pad) for group in split_by_length(rows, self.config.micro_tokens)]
+        return [collate(group) for group in split_by_prompt(rows, self.config.micro_tokens)]
 
     def __len__(self) -> int:
         return self.config.steps
