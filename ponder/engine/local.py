@@ -17,6 +17,7 @@ from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import Checkpoint
 from ponder.text import format
 from ponder.text.format import BLOCKS, Parser, Place
+from ponder.text.tokenizer import PonderTokenizer
 from ponder.types import Ended, Segment
 
 Listener = Callable[[int, str], None]
@@ -74,6 +75,23 @@ class _Rows:
 
 
 @dataclass(frozen=True)
+class _Ear:
+    """Tells a listener each token's text; a character of several tokens is held back until it is whole."""
+
+    listener: Listener
+    tokenizer: PonderTokenizer
+    held: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+
+    def hear(self, row: int, token: int) -> None:
+        ids = [*self.held.pop(row, []), token]
+        text = self.tokenizer.decode(ids)
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(ids) < 4:  # no character has more than four bytes
+            self.held[row] = ids
+        else:
+            self.listener(row, text)
+
+
+@dataclass(frozen=True)
 class LocalSampler:
     """A checkpoint that generates."""
 
@@ -105,12 +123,16 @@ class LocalSampler:
         contexts = [self.context(prefix) for prefix in prefixes]
         longest = self.checkpoint.network.shape.max_position_embeddings
         for context, limit in zip(contexts, limits, strict=True):
-            most = max(limit.thinking, limit.answer)
-            if len(context) + most > longest:
+            if len(context) + 1 + limit.answer > longest:
                 raise SamplerError(
-                    f"the prompt has {len(context)} tokens and up to {most} are to come, but the model reads at most "
-                    f"{longest}: shorten the prompt or lower the effort"
+                    f"the prompt has {len(context)} tokens and its answer up to {limit.answer}, but the model reads at "
+                    f"most {longest}: shorten the prompt"
                 )
+        # One block may fill the window, however much longer the whole thought may become: contexts fold.
+        limits = [
+            Limit(min(limit.thinking, longest - len(context)), limit.answer)
+            for context, limit in zip(contexts, limits, strict=True)
+        ]
         order = sorted(range(len(contexts)), key=lambda row: len(contexts[row]))
         results: dict[int, Extension] = {}
         for start in range(0, len(order), self.most_rows):
@@ -134,6 +156,7 @@ class LocalSampler:
         logits = self._prefill(chunk, contexts, width, rows, cache)
         generated: dict[int, list[int]] = {row: [] for row in chunk}
         logprobs: dict[int, list[float]] = {row: [] for row in chunk}
+        ear = _Ear(self.listener, self.checkpoint.tokenizer) if self.listener else None
         while True:
             logits = logits.float() + self.grammar.allowed[rows.place]
             tokens = draw(logits, rows.temperatures, rows.top_ps, rows.seeds, rows.drawn)
@@ -144,8 +167,8 @@ class LocalSampler:
             for row, token, logprob in zip(rows.index.tolist(), tokens.tolist(), chosen.tolist(), strict=True):
                 generated[row].append(token)
                 logprobs[row].append(logprob)
-                if self.listener:
-                    self.listener(row, self.checkpoint.tokenizer.decode([token]))
+                if ear:
+                    ear.hear(row, token)
             closed = (rows.place == PLACES.index(Place.DONE)) | (
                 (rows.place == PLACES.index(Place.BETWEEN)) & (before == PLACES.index(Place.SUMMARY))
             )

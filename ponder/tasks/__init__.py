@@ -6,9 +6,31 @@ from random import Random
 from ponder.errors import ConfigError
 from ponder.interfaces import Data, Task
 from ponder.seeds import rng_for
+from ponder.tasks.arithmetic import ARITHMETIC
+from ponder.tasks.cipher import CIPHER
+from ponder.tasks.countdown import COUNTDOWN
+from ponder.tasks.equations import EQUATIONS
+from ponder.tasks.knights_knaves import KNIGHTS_KNAVES
+from ponder.tasks.letters import LETTERS
+from ponder.tasks.multiplication import MULTIPLICATION
+from ponder.tasks.program import PROGRAM
+from ponder.tasks.sudoku import SUDOKU
 from ponder.types import Problem, Split
 
-TASKS: dict[str, Task] = {}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        COUNTDOWN,
+        MULTIPLICATION,
+        ARITHMETIC,
+        PROGRAM,
+        SUDOKU,
+        EQUATIONS,
+        KNIGHTS_KNAVES,
+        CIPHER,
+        LETTERS,
+    )
+}
 
 GYM_SHARE = 0.25
 """How often a problem is worded exactly as reasoning-gym words it, where that task exists there."""

@@ -4,8 +4,8 @@ A thought searches backwards from the target, one small exhaustive test a block,
 
 * ``97+3:12,8;5`` asks whether 97 (to which 3 is then added) can be made by combining 12 with 8 and the result with 5.
   The thoughts list what the pair gives and what would be needed, ``+20-4*96;+92-102/485``: ``+92`` says that 92 would
-  do, because 92+5=97. An equal number on both sides is a hit. ``r-`` and ``r/`` have the operands reversed: ``8r-20``
-  stands for 20-8.
+  do, because 92+5=97; the second list ends at the first number that is in both. The summary is then the match,
+  ``12*8+5``, else ``no``. ``r-`` and ``r/`` have the operands reversed: ``8r-20`` stands for 20-8.
 * ``5-3=2:12,8`` asks the same of the target itself, with 2 = 5-3 as the third number.
 * With five or six numbers several last steps stand before the colon, the outermost first: ``102*6,95+7:12,8;3``.
 
@@ -36,9 +36,6 @@ _SKIP = {Style.CLEAN: 0.75, Style.CORRECTED: 0.75, Style.WANDERING: 0.3}
 """How often a demonstration passes over a last step that leads nowhere; one that leads to the target it never does."""
 _MAX_DEPTH = 30
 _MAX_NUMBER, _MAX_TARGET = 999, 99_999
-
-
-# --- steps -----------------------------------------------------------------------------------------------------------
 
 
 def _apply(a: int, op: str, b: int) -> int | None:
@@ -126,7 +123,8 @@ def _branches(numbers: Numbers, goal: int, limit: int) -> tuple[_Branch, ...]:
 
 def _live(branch: _Branch, limit: int) -> bool:
     if branch.formed:
-        return _meets(*branch.rest, branch.z, branch.need, limit)  # pyright: ignore[reportCallIssue]
+        p, q = branch.rest
+        return _meets(p, q, branch.z, branch.need, limit)
     return _solvable(branch.rest, branch.need, limit)
 
 
@@ -164,9 +162,6 @@ def _state(data: Data) -> tuple[Numbers, int, int]:
     return numbers, data["target"], _limit(numbers, data["target"])
 
 
-# --- places in the search and the blocks that test them ---------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Spot:
     """One test: can `p` and `q`, then `z`, make `goal`? `chain` leads from the goal back out to the target."""
@@ -197,10 +192,19 @@ class _Spot:
         pair = f"{self.p},{self.q}" if self.formed else f"{self.p},{self.q};{self.z}"
         return f"{steps}:{pair}" if steps else pair
 
-    def thoughts(self, values: Mapping[str, int] | None = None, needs: Mapping[str, int] | None = None) -> str:
-        """The two lists; other lists than the right ones make a slip."""
-        sides = values or _values(self.p, self.q, self.limit), needs or _needs(self.goal, self.z, self.limit)
-        return ";".join("".join(f"{op}{value}" for op, value in side.items()) for side in sides)
+    @property
+    def lists(self) -> tuple[dict[str, int], dict[str, int]]:
+        """What the pair gives, and what is needed of it."""
+        return _values(self.p, self.q, self.limit), _needs(self.goal, self.z, self.limit)
+
+    def thoughts(self, values: Mapping[str, int], needs: Mapping[str, int], stop: str = "") -> str:
+        """The two lists; the second one ends at the first match (or at `stop`, which makes a false one)."""
+        text = "".join(f"{op}{value}" for op, value in values.items()) + ";"
+        for op, need in needs.items():
+            text += f"{op}{need}"
+            if op == stop or need in values.values():
+                break
+        return text
 
 
 def _spots_below(branch: _Branch, at: Path, chain: tuple[_Branch, ...], limit: int) -> Iterator[_Spot]:
@@ -212,9 +216,7 @@ def _spots_below(branch: _Branch, at: Path, chain: tuple[_Branch, ...], limit: i
         yield from _walk(branch.rest, branch.need, limit, at, chain)
 
 
-def _walk(
-    numbers: Numbers, goal: int, limit: int, path: Path = (), chain: tuple[_Branch, ...] = ()
-) -> Iterator[_Spot]:
+def _walk(numbers: Numbers, goal: int, limit: int, path: Path = (), chain: tuple[_Branch, ...] = ()) -> Iterator[_Spot]:
     """The places in order up to the first hit; outer last steps that lead nowhere are too long to enter."""
     if len(numbers) == 3:
         for index, turn in enumerate(_turns(numbers)):
@@ -234,18 +236,21 @@ def _walk(
 def _find(numbers: Numbers, target: int, limit: int, headline: str) -> _Spot | None:
     """The place with that headline, found branch by branch; None if there is none."""
     steps, colon, _ = headline.partition(":")
-    path, chain, goal = (), (), target
+    path: Path = ()
+    chain: tuple[_Branch, ...] = ()
+    goal, z = target, 0
     for text in steps.split(",") if colon else ():
         branches = _branches(numbers, goal, limit) if len(numbers) > 3 else ()
         at = next((index for index, branch in enumerate(branches) if branch.text == text), None)
         if at is None:
             return None
         branch = branches[at]
-        path, chain, numbers, goal = (*path, at), (*chain, branch), branch.rest, branch.need
+        path, chain, numbers = (*path, at), (*chain, branch), branch.rest
+        goal, z = branch.need, branch.z
     if len(numbers) > 3:
         return None
     if len(numbers) == 2:
-        spots = [_Spot(path, chain, *numbers, chain[-1].z, goal, limit)]
+        spots = [_Spot(path, chain, *numbers, z, goal, limit)]
     else:
         spots = [_Spot((*path, at), chain, *turn, goal, limit) for at, turn in enumerate(_turns(numbers))]
     return next((spot for spot in spots if spot.headline == headline), None)
@@ -282,20 +287,16 @@ class _Claim(NamedTuple):
         return None if first is None else _apply(first, self.op, spot.z)
 
 
+def _claims(spot: _Spot) -> Iterator[_Claim]:
+    """Every claim about a place whose steps are whole numbers, true or not."""
+    claims = (_Claim(pair_op, op) for pair_op in "+-*/" for op in ("+", "-", "*", "/", "r-", "r/"))
+    return (claim for claim in claims if claim.value(spot) is not None)
+
+
 def _true_claim(spot: _Spot) -> _Claim:
     """The first match of a hit, in the order in which it is written."""
-    needs = _needs(spot.goal, spot.z, spot.limit)
-    for pair_op, value in _values(spot.p, spot.q, spot.limit).items():
-        for op, need in needs.items():
-            if value == need:
-                return _Claim(pair_op, op)
-    raise AssertionError(f"{spot.headline} is no hit")
-
-
-def _read_claim(spot: _Spot, text: str) -> _Claim | None:
-    """The claim with that text whose steps are whole numbers, true or not."""
-    claims = (_Claim(pair_op, op) for pair_op in "+-*/" for op in ("+", "-", "*", "/", "r-", "r/"))
-    return next((claim for claim in claims if claim.text(spot) == text and claim.value(spot) is not None), None)
+    values, needs = spot.lists
+    return next(_Claim(pair_op, op) for op, need in needs.items() for pair_op, value in values.items() if value == need)
 
 
 def _expression(spot: _Spot, claim: _Claim) -> str:
@@ -331,8 +332,8 @@ def _check_block(spot: _Spot, claim: _Claim) -> Block:
 
 
 def _test_block(spot: _Spot) -> Block:
-    summary = f"yes {_true_claim(spot).text(spot)}" if spot.hit else "no"
-    return Block(spot.headline, spot.thoughts(), summary)
+    summary = _true_claim(spot).text(spot) if spot.hit else "no"
+    return Block(spot.headline, spot.thoughts(*spot.lists), summary)
 
 
 def _list_block(data: Data) -> Block:
@@ -340,3 +341,307 @@ def _list_block(data: Data) -> Block:
     numbers = data["numbers"]
     ordered = sorted(numbers, reverse=True)
     return Block(f"make {data['target']}", ",".join(map(str, numbers)), ",".join(map(str, ordered)))
+
+
+def _slip(spot: _Spot, rng: Random) -> tuple[int, Block, Block] | None:
+    """How far off, a false match of a dead place, and the check block that finds it false."""
+    values, needs = spot.lists
+    gaps = [
+        (abs(values[claim.pair_op] - needs[claim.op]), rng.random(), claim)
+        for claim in _claims(spot)
+        if claim.pair_op in values and claim.op in needs and (claim.value(spot) or 0) > 0
+    ]
+    if not gaps:
+        return None
+    gap, _, claim = min(gaps)
+    kind = rng.choice(("value", "need", "match") if gap == 1 else ("value", "need"))
+    if kind == "value":
+        values = values | {claim.pair_op: needs[claim.op]}
+    elif kind == "need":
+        needs = needs | {claim.op: values[claim.pair_op]}
+    test = Block(spot.headline, spot.thoughts(values, needs, stop=claim.op), claim.text(spot))
+    return gap, test, _check_block(spot, claim)
+
+
+def _near_miss(dead: Sequence[_Spot], rng: Random) -> tuple[_Spot, Block, Block] | None:
+    """A slip at the closest miss among a few dead places."""
+    slips = [(spot, _slip(spot, rng)) for spot in rng.sample(dead, min(len(dead), 4))]
+    found = [(slip[0], index, spot, *slip[1:]) for index, (spot, slip) in enumerate(slips) if slip]
+    return min(found)[2:] if found else None
+
+
+def _miscopied(data: Data, rng: Random) -> Block:
+    """A first block whose sorted list has one number wrong."""
+    right = _list_block(data)
+    numbers = sorted(data["numbers"], reverse=True)
+    at = rng.randrange(len(numbers))
+    numbers[at] += rng.choice([step for step in (-10, -1, 1, 10) if numbers[at] + step > 0])
+    return Block(right.headline, right.thoughts, ",".join(map(str, numbers)))
+
+
+def _demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
+    """Searches in canonical order up to the first hit, passing over most last steps that lead nowhere."""
+    if style is Style.DIRECT:
+        return Demonstration((), _answer(problem.data))
+    walk = _search(problem.data)
+    end = walk[-1]
+    blocks = [_list_block(problem.data)]
+    slip = None
+    if style is Style.CORRECTED:
+        slip = _near_miss(walk[:-1], rng) if rng.random() < 0.85 else None
+        if slip is None:
+            blocks.insert(0, _miscopied(problem.data, rng))
+    kept = {end.phase, slip[0].phase} if slip else {end.phase}
+    kept |= {phase for phase in dict.fromkeys(spot.phase for spot in walk) if rng.random() >= _SKIP[style]}
+    for spot in walk:
+        if slip and spot is slip[0]:
+            blocks += slip[1:]
+        elif spot.phase in kept:
+            blocks.append(_test_block(spot))
+    blocks.append(_check_block(end, _true_claim(end)))
+    return Demonstration(tuple(blocks), _expression(end, _true_claim(end)))
+
+
+def _search(data: Data) -> list[_Spot]:
+    """The places of the canonical search, the last of which hits."""
+    spots = list(_walk(*_state(data)))
+    if not spots or not spots[-1].hit:
+        raise ProblemError(f"{data['target']} cannot be reached from {data['numbers']} in positive whole steps")
+    return spots
+
+
+def _answer(data: Data) -> str:
+    """The first solution of the canonical search."""
+    end = _search(data)[-1]
+    return _expression(end, _true_claim(end))
+
+
+class _Checker:
+    """Reads blocks in order, keeping what a later block may rely on."""
+
+    def __init__(self, data: Data) -> None:
+        self.data, self.state = data, _state(data)
+        self.path: Path = ()
+        self.claim: tuple[_Spot, _Claim] | None = None
+        self.listed = False
+
+    def read(self, block: Block) -> BlockCheck:
+        if block.headline.startswith("make "):
+            return self._list(block)
+        return self._check(block) if block.headline == "check" else self._test(block)
+
+    def _result(self, note: str, winnable: bool | None) -> BlockCheck:
+        return BlockCheck(not note, winnable, note)
+
+    def _list(self, block: Block) -> BlockCheck:
+        note = "" if block == _list_block(self.data) else "the numbers or the target are wrong"
+        if self.listed or self.path:
+            note = "the numbers were listed before"
+        self.listed = self.listed or not note
+        return self._result(note, _ahead(*self.state, self.path))
+
+    def _test(self, block: Block) -> BlockCheck:
+        self.claim = None
+        spot = _find(*self.state, block.headline)
+        if spot is None:
+            return self._result("no such test: a number or a step is wrong", None)
+        note = "" if spot.path > self.path else "goes back"
+        if not note and spot.path[-1] and not spot.formed and self.path != (*spot.path[:-1], spot.path[-1] - 1):
+            note = "leaves out a pair"
+        if block.thoughts != spot.thoughts(*spot.lists):
+            note = "the lists are wrong"
+        self.path = max(spot.path, self.path)
+        for claim in _claims(spot):
+            if block.summary == claim.text(spot):
+                self.claim = spot, claim
+                if claim.value(spot) == spot.goal:
+                    return self._result(note, True)
+        if self.claim or block.summary != "no":
+            note = "no true match"
+        elif spot.hit:
+            note = "misses a match"
+        return self._result(note, _ahead(*self.state, self.path))
+
+    def _check(self, block: Block) -> BlockCheck:
+        if self.claim is None:
+            return self._result("nothing to check", _ahead(*self.state, self.path))
+        right = _check_block(*self.claim)
+        self.claim = None
+        done = right.summary.endswith(" ok")
+        winnable = block.summary == right.summary if done else _ahead(*self.state, self.path)
+        return self._result("" if block == right else "the check is wrong", winnable)
+
+
+def _check_blocks(problem: Problem, blocks: Sequence[Block]) -> tuple[BlockCheck, ...]:
+    """Valid: exactly what the search writes there. Winnable: a hit lies at or after the place reached."""
+    checker = _Checker(problem.data)
+    return tuple(checker.read(block) for block in blocks)
+
+
+def _tokens(body: str, most: int) -> list[str]:
+    """Numbers, operations and brackets, last one first; refuses everything else."""
+    tokens, at, numbers = [], 0, 0
+    while at < len(body):
+        end = at + 1
+        if body[at] in "0123456789":
+            while end < len(body) and body[end] in "0123456789":
+                end += 1
+            numbers += 1
+            if numbers > most or end - at > 6 or (body[at] == "0" and end - at > 1):
+                raise AnswerUnreadable(f"a number that was not given, or too many of them: {body[at : at + 20]!r}")
+        elif body[at] not in "+-*/() ":
+            raise AnswerUnreadable(f"not an expression of + - * / and brackets: {body[at : at + 20]!r}")
+        if body[at] != " ":
+            tokens.append(body[at:end])
+        at = end
+    return tokens[::-1]
+
+
+def _read_sum(tokens: list[str], depth: int) -> Fraction:
+    """Takes a sum off the end of the tokens; it may begin with a minus."""
+    if depth > _MAX_DEPTH:
+        raise AnswerUnreadable("brackets nested too deeply")
+    negative = tokens[-1:] == ["-"] and bool(tokens.pop())
+    total = _read_product(tokens, depth) * (-1 if negative else 1)
+    while tokens and tokens[-1] in ("+", "-"):
+        sign = 1 if tokens.pop() == "+" else -1
+        total += sign * _read_product(tokens, depth)
+    return total
+
+
+def _read_product(tokens: list[str], depth: int) -> Fraction:
+    total = _read_operand(tokens, depth)
+    while tokens and tokens[-1] in ("*", "/"):
+        op, factor = tokens.pop(), _read_operand(tokens, depth)
+        if op == "/" and factor == 0:
+            raise AnswerUnreadable("divides by zero")
+        total = total * factor if op == "*" else total / factor
+    return total
+
+
+def _read_operand(tokens: list[str], depth: int) -> Fraction:
+    token = tokens.pop() if tokens else ""
+    if token == "(":
+        value = _read_sum(tokens, depth + 1)
+        if not tokens or tokens.pop() != ")":
+            raise AnswerUnreadable("an open bracket")
+        return value
+    if not token.isdigit():
+        raise AnswerUnreadable(f"a number is missing before {token!r}")
+    return Fraction(int(token))
+
+
+def _read_answer(text: str, numbers: Sequence[int]) -> Fraction:
+    """The exact value of an expression that uses exactly these numbers."""
+    body = plain(text)
+    before, _, after = text.partition(body or text or " ")
+    if before.count("*") != after.count("*"):  # not bold type, which plain() takes off, but half an operation
+        raise AnswerUnreadable("an operation lacks one of its numbers")
+    for sign, ascii_sign in (("×", "*"), ("÷", "/"), ("−", "-")):
+        body = body.replace(sign, ascii_sign)
+    tokens = _tokens(body, len(numbers))
+    if sorted(int(token) for token in tokens if token.isdigit()) != sorted(numbers):
+        raise AnswerUnreadable("does not use each number exactly once")
+    value = _read_sum(tokens, 0)
+    if tokens:
+        raise AnswerUnreadable(f"an operation is missing before {tokens[-1]!r}")
+    return value
+
+
+def _grade(problem: Problem, text: str) -> Grade:
+    """Right if the expression uses every number exactly once and comes to exactly the target."""
+    try:
+        value = _read_answer(text, problem.data["numbers"])
+    except AnswerUnreadable as error:
+        return Grade(0.0, str(error))
+    target = problem.data["target"]
+    return Grade(1.0) if value == target else Grade(0.0, f"comes to {value}, not {target}")
+
+
+def _draw(level: int, rng: Random) -> Data:
+    """Numbers and a target drawn evenly until the search can reach it within its limit of 400 (level 4: 999)."""
+    fewest, most, largest, low, high = _DRAWS[level]
+    while True:
+        numbers = [rng.randint(1, largest) for _ in range(rng.randint(fewest, most))]
+        target = rng.randint(low, high)
+        if _solvable(tuple(sorted(numbers, reverse=True)), target, 400 if target <= 100 else 999):
+            return {"numbers": numbers, "target": target, "wording": rng.randrange(len(_GYM_WORDINGS))}
+
+
+def _validate(data: Data) -> Data:
+    """Numbers, target and perhaps the wording, of the right kind and size and with a solution."""
+    if unknown := set(data) - {"numbers", "target", "wording"}:
+        raise ProblemError(f"unknown keys {sorted(unknown)}: countdown has numbers, target and perhaps wording")
+    numbers, target, wording = data.get("numbers"), data.get("target"), data.get("wording", 0)
+    if not isinstance(numbers, list | tuple) or not 3 <= len(numbers) <= 6:
+        raise ProblemError(f"numbers must be a list of 3 to 6 numbers, not {numbers!r}")
+    for value, name, largest in [(n, "each number", _MAX_NUMBER) for n in numbers] + [(target, "target", _MAX_TARGET)]:
+        if type(value) is not int or not 1 <= value <= largest:
+            raise ProblemError(f"{name} must be a whole number from 1 to {largest}, not {value!r}")
+    if type(wording) is not int or not 0 <= wording < len(_GYM_WORDINGS):
+        raise ProblemError(f"wording must be from 0 to {len(_GYM_WORDINGS) - 1}, not {wording!r}")
+    checked = {"numbers": list(numbers), "target": target, "wording": wording}
+    _search(checked)
+    return checked
+
+
+def _canonical(data: Data) -> str:
+    return f"{sorted(data['numbers'])} {data['target']}"
+
+
+_GYM_WORDINGS = (
+    "Using all the numbers {numbers}, create an expression that equals {target}.\nYou can only use each number once.",
+    "Find a way to make {target} using all of these numbers: {numbers}.\nEach number can only be used once.",
+    "Calculate {target} using all of these numbers: {numbers}.\nEach number may be used at most once.",
+)
+_GYM_FORMAT = """
+
+Final answer format instructions:
+1. Provide your solution as a arithmetic expression (no '=' sign).
+2. Do not include the target number in the expression.
+3. Use '*' for multiplication.
+4. Use '/' for division.
+5. Do not include any other text or formatting.
+"""
+
+
+def _listed(data: Data) -> str:
+    return ", ".join(map(str, data["numbers"]))
+
+
+def _gym_wording(data: Data) -> str:
+    wording = _GYM_WORDINGS[data.get("wording", 0)]
+    return wording.format(numbers=_listed(data), target=data["target"]) + _GYM_FORMAT
+
+
+def _make_wording(data: Data) -> str:
+    return f"Make {data['target']} from {_listed(data)} with + - * / and brackets. Use each number exactly once."
+
+
+def _game_wording(data: Data) -> str:
+    return f"Countdown: numbers {_listed(data)}, target {data['target']}. Use each number exactly once."
+
+
+def _question_wording(data: Data) -> str:
+    return f"How can I reach {data['target']} if I have to use each of {_listed(data)} exactly once?"
+
+
+COUNTDOWN = Task(
+    name="countdown",
+    title="Reach a target with + - * / from given numbers, each used exactly once.",
+    levels={
+        1: "3 numbers up to 20, target 1-50",
+        2: "4 numbers up to 20, target 10-100",
+        3: "4 numbers up to 99, target 10-100",
+        4: "5 or 6 numbers up to 99, target 100-999",
+    },
+    draw=_draw,
+    canonical=_canonical,
+    phrasings=(_gym_wording, _make_wording, _game_wording, _question_wording),
+    answer=_answer,
+    grade=_grade,
+    check_blocks=_check_blocks,
+    demonstrate=_demonstrate,
+    validate=_validate,
+    gym="countdown",
+)

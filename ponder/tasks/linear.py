@@ -14,6 +14,8 @@ from ponder.errors import ProblemError
 from ponder.tasks.working import signed_sum, sub_columns, times_columns
 
 ROWS = ("first", "second", "third")
+_SUM = re.compile(r"-?[0-9]{1,15}(?:\*-?[0-9]{1,15})?(?:[-+][0-9]{1,15}(?:\*-?[0-9]{1,15})?){0,4}")
+_PRODUCT = re.compile(r"[-+]?[0-9]+(?:\*-?[0-9]+)?")
 _LEXEME = re.compile(r"[0-9]{1,9}|[a-z]|[-+*()=]")
 MAX_EQUATION_CHARS, MAX_TERMS = 200, 16
 
@@ -72,7 +74,7 @@ def _read_side(lexemes: list[str], at: int, inside: bool) -> tuple[Side, int]:
             terms, at = [*terms, Term(factor, lexemes[at])], at + 1
         elif at < len(lexemes) and lexemes[at] == "(" and not inside:
             inner, at = _read_side(lexemes, at + 1, inside=True)
-            terms, at = [*terms, Term(factor, "", inner)], at + 1
+            terms = [*terms, Term(factor, "", inner)]
         elif number:
             terms.append(Term(factor))
         else:
@@ -104,9 +106,7 @@ def read_equation(text: str) -> Equation:
 
 def value_of(side: Side, values: Mapping[str, int]) -> int:
     """What a side is worth at these values of its variables."""
-    return sum(
-        t.factor * (value_of(t.inner, values) if t.inner else values[t.name] if t.name else 1) for t in side
-    )
+    return sum(t.factor * (value_of(t.inner, values) if t.inner else values[t.name] if t.name else 1) for t in side)
 
 
 def linear_form(equation: Equation, names: Sequence[str]) -> list[int]:
@@ -153,6 +153,17 @@ def calc(a: int, op: str, b: int) -> tuple[str, int]:
     return f"{work}{a}{op}{b}={value}", value
 
 
+def read_sum(text: str) -> int:
+    """What sums and products of integers such as ``3-2*2`` come to; ValueError for other text."""
+    if not _SUM.fullmatch(text):
+        raise ValueError(f"cannot read {text[:40]!r}")
+    total = 0
+    for part in _PRODUCT.findall(text):
+        factors = part.lstrip("+").split("*")
+        total += int(factors[0]) * int(factors[1] if len(factors) > 1 else 1)
+    return total
+
+
 def nines(number: int) -> tuple[str, int]:
     """``1218:1343``: the remainders by nine of 1, 12, 121 and 1218."""
     rest, shown = 0, ""
@@ -171,15 +182,18 @@ class State:
 
     rows: dict[int, Equation] = field(default_factory=dict)
     solved: dict[str, int] = field(default_factory=dict)
+    dividing: int | None = None
+    """The row that is being divided digit by digit."""
     take: int = 0
-    dividing: bool = False
+    """The multiple to subtract from that row next."""
 
     def show(self, names: Sequence[str]) -> str:
         """The summary text, such as ``second:-7y=14 take 7 z=2``."""
-        rows = [(f"{ROWS[r]}:" if len(names) > 1 else "") + show_equation(self.rows[r]) for r in sorted(self.rows)]
-        taken = [f"take {self.take}"] if self.take else []
-        return " ".join(rows + taken + [f"{name}={self.solved[name]}" for name in names if name in self.solved])
-
+        parts: list[str] = []
+        for r in sorted(self.rows):
+            parts.append((f"{ROWS[r]}:" if len(names) > 1 else "") + show_equation(self.rows[r]))
+            parts += [f"take {self.take}"] if self.take and r == self.dividing else []
+        return " ".join(parts + [f"{name}={self.solved[name]}" for name in names if name in self.solved])
 
     def settled(self) -> "State":
         """The same state with rows such as ``x=6`` counted as solved."""
@@ -208,6 +222,7 @@ def _tidy(equation: Equation, names: Sequence[str]) -> tuple[str, str, Equation]
     """The next step towards ``variables = constant``, or None where that is reached."""
     for which, side in enumerate(equation):
         new: Side | None = None
+        head, thoughts = "", ""
         bracket = next((term for term in side if term.inner), None)
         if bracket:
             work = [calc(bracket.factor, "*", t.factor) for t in bracket.inner]
@@ -245,7 +260,7 @@ def _tidy(equation: Equation, names: Sequence[str]) -> tuple[str, str, Equation]
     return None
 
 
-def _divide(row: int, state: State, names: Sequence[str], under: bool) -> Step:
+def _divide(row: int, state: State, under: bool) -> Step:
     """One step of the long division of a row with a single variable; `under` takes one less than the best digit."""
     left, right = state.rows[row]
     (term,), total = left, right[0].factor if right else 0
@@ -259,7 +274,7 @@ def _divide(row: int, state: State, names: Sequence[str], under: bool) -> Step:
         offset += sign * state.take // term.factor
         rest = (Term(1, name), Term(-offset))
         rows[row] = ((Term(term.factor, "", rest),), (Term(sign * (size - state.take)),))
-        return "subtract", sub_columns(size, state.take), replace(state, rows=rows, take=0, dividing=True)
+        return "subtract", sub_columns(size, state.take), replace(state, rows=rows, take=0)
     quotient = size // term.factor
     place = 10 ** (len(str(quotient)) - 1)
     digit = quotient // place
@@ -268,8 +283,8 @@ def _divide(row: int, state: State, names: Sequence[str], under: bool) -> Step:
     if digit * place == quotient:
         del rows[row]
         solved = {**state.solved, name: offset + sign * quotient}
-        return head, thoughts, replace(state, rows=rows, solved=solved, dividing=False)
-    return head, thoughts, replace(state, take=digit * place * term.factor)
+        return head, thoughts, replace(state, rows=rows, solved=solved, dividing=None)
+    return head, thoughts, replace(state, take=digit * place * term.factor, dividing=row)
 
 
 def _combine(row: int, pivot: int, name: str, table: list[Equation], state: State, names: Sequence[str]) -> Step:
@@ -310,9 +325,8 @@ def next_step(equations: list[Equation], names: Sequence[str], state: State, und
     table = [state.rows.get(r, equation) for r, equation in enumerate(equations)]
     if len(state.solved) == len(names):
         return None
-    if state.dividing or state.take:
-        row = next(r for r, (left, _) in state.rows.items() if len(left) == 1 and (left[0].inner or state.take))
-        return _divide(row, state, names, under)
+    if state.dividing is not None:
+        return _divide(state.dividing, state, under)
     if not state.solved:
         for row, equation in enumerate(table):
             tidied = _tidy(equation, names)
@@ -343,4 +357,4 @@ def _back(table: list[Equation], names: Sequence[str], state: State, under: bool
         rows = {r: e for r, e in state.rows.items() if r != row}
         solved = {**state.solved, term.name: total}
         return f"read {term.name}", f"{term.name}={total}", replace(state, rows=rows, solved=solved)
-    return _divide(row, replace(state, rows={**state.rows, row: table[row]}), names, under)
+    return _divide(row, replace(state, rows={**state.rows, row: table[row]}), under)

@@ -30,7 +30,7 @@ BLANKS = {1: (4, 1, 6), 2: (4, 8, 12), 3: (6, 8, 18), 4: (9, 30, 50)}
 MAX_NODES = 20_000
 """Search steps after which a user's grid counts as too open to check."""
 ROW_NAMES = "abcdefghi"
-JUMP = 0.25
+JUMP = 0.12
 """How often a wandering thought looks somewhere else than at the next blanks."""
 _PIECE = re.compile(r"(row|col|box|so|or)([1-9]{1,9})")
 
@@ -75,34 +75,22 @@ def _candidates(grid: Sequence[int], cell: int, size: int) -> list[int]:
 def _by_singles(grid: Grid) -> Grid | None:
     """The solution where blanks with one candidate suffice to reach it (so it is the only one), else None."""
     size = _size(grid)
-    cells, blanks = list(grid), [cell for cell, value in enumerate(grid) if not value]
-    while blanks:
-        left = []
-        for cell in blanks:
-            options = _candidates(cells, cell, size)
-            if len(options) == 1:
+    cells = list(grid)
+    while left := cells.count(0):
+        for cell in range(size * size):
+            if not cells[cell] and len(options := _candidates(cells, cell, size)) == 1:
                 cells[cell] = options[0]
-            else:
-                left.append(cell)
-        if len(left) == len(blanks):
+        if cells.count(0) == left:
             return None
-        blanks = left
     return tuple(cells)
 
 
 def _solutions(grid: Grid, order: Callable[[list[int]], list[int]] = list) -> Iterator[Grid | None]:
     """Every solution, trying the blank with fewest candidates first; None once when MAX_NODES were not enough."""
-    size, nodes = _size(grid), 0
-    cells = list(grid)
-    trail: list[tuple[int, list[int]]] = []
-    while True:
-        nodes += 1
-        if nodes > MAX_NODES:
-            yield None
-            return
-        blanks = [cell for cell, value in enumerate(cells) if not value]
-        if blanks:
-            choices = [(cell, _candidates(cells, cell, size)) for cell in blanks]
+    size, cells, trail = _size(grid), list(grid), list[tuple[int, list[int]]]()
+    for _ in range(MAX_NODES):
+        choices = [(cell, _candidates(cells, cell, size)) for cell, value in enumerate(cells) if not value]
+        if choices:
             cell, options = min(choices, key=lambda choice: len(choice[1]))
             trail.append((cell, order(options)))
         else:
@@ -112,12 +100,12 @@ def _solutions(grid: Grid, order: Callable[[list[int]], list[int]] = list) -> It
         if not trail:
             return
         cells[trail[-1][0]] = trail[-1][1].pop()
+    yield None
 
 
 def _solution(grid: Grid) -> Grid:
     """The one solution of a checked grid."""
-    found = _by_singles(grid) or next(_solutions(grid))
-    assert found is not None
+    assert (found := _by_singles(grid) or next(_solutions(grid)))
     return found
 
 
@@ -128,16 +116,14 @@ def draw(level: int, rng: Random) -> Data:
     while True:
         full = next(_solutions((0,) * size**2, lambda options: rng.sample(options, len(options))))
         assert full is not None
-        cells, blanks = list(full), 0
+        cells = list(full)
         for cell in rng.sample(range(size * size), size * size):
             cells[cell] = 0
-            if _by_singles(tuple(cells)):
-                blanks += 1
-            else:
+            if not _by_singles(tuple(cells)):
                 cells[cell] = full[cell]
-            if blanks == want:
+            if cells.count(0) == want:
                 break
-        if blanks >= fewest:
+        if cells.count(0) >= fewest:
             return {"grid": [cells[row : row + size] for row in range(0, size * size, size)]}
 
 
@@ -314,34 +300,23 @@ def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
     return Demonstration((*blocks, *_final_checks(grid)), _lines(grid))
 
 
-def _fault_in_look(grid: Grid, cell: int, pieces: Sequence[str]) -> str:
-    """What is wrong with the words for one cell, or nothing; `pieces` end with so or or."""
+def _fault_in_look(grid: Grid, cell: int, pieces: Iterator[str]) -> str:
+    """What is wrong with the words for one cell, or nothing; reads on up to so or or."""
     size, units = _size(grid), dict(_units(_size(grid))[cell])
-    listed: set[int] = set()
+    options, listed = _candidates(grid, cell, size), set[int]()
     for piece in pieces:
         found = _PIECE.fullmatch(piece)
         if not found:
             return f"{piece[:20]!r} cannot be read"
         digits = [int(digit) for digit in found[2]]
-        if found[1] in units:
-            if not set(digits) <= {grid[other] for other in units[found[1]] if other != cell}:
-                return f"not all of {found[2]} are in the {found[1]} of {_name(cell, size)}"
-            listed.update(digits)
-        elif digits != _candidates(grid, cell, size) or (found[1] == "so") != (len(digits) == 1):
-            return f"{_name(cell, size)} can be {_candidates(grid, cell, size)}, not {piece}"
-        elif len(listed) + len(digits) != size:
-            return f"the digits seen do not show {piece} at {_name(cell, size)}"
-    return "" if pieces[-1].startswith(("so", "or")) else f"nothing is found for {_name(cell, size)}"
-
-
-def _split_looks(words: Sequence[str]) -> list[list[str]]:
-    """Words grouped by cell: each group ends with its so or or."""
-    looks: list[list[str]] = [[]]
-    for word in words:
-        looks[-1].append(word)
-        if word.startswith(("so", "or")):
-            looks.append([])
-    return looks[:-1] if not looks[-1] else looks
+        if found[1] not in units:
+            right = digits == options and found[1] == ("so" if len(options) == 1 else "or")
+            shown = len(listed) + len(digits) == size
+            return "" if right and shown else f"{_name(cell, size)} can be {options}; {piece} is wrong or not shown"
+        if not set(digits) <= {grid[other] for other in units[found[1]] if other != cell}:
+            return f"not all of {found[2]} are in the {found[1]} of {_name(cell, size)}"
+        listed.update(digits)
+    return f"nothing is found for {_name(cell, size)}"
 
 
 def _fault(grid: Grid, solution: Grid, block: Block) -> str:
@@ -363,14 +338,13 @@ def _fault(grid: Grid, solution: Grid, block: Block) -> str:
         if not twice or thoughts[:3] != [str(grid[cells[0]]), "twice", "in"]:
             return "no digit is there twice as claimed"
         thoughts = thoughts[4:]
-    looks = _split_looks(thoughts)
-    if len(looks) != len(cells):
-        return f"{len(looks)} looks for {len(cells)} cells"
-    fills: dict[int, int] = dict.fromkeys(cells, 0)
-    for cell, pieces in zip(cells, looks, strict=True):
+    pieces = iter(thoughts)
+    for cell in cells:
         if fault := _fault_in_look(grid, cell, pieces):
             return fault
-        fills[cell] = int(pieces[-1][2:]) if pieces[-1].startswith("so") else 0
+    if next(pieces, None) is not None:
+        return "there are more looks than cells"
+    fills = {cell: _look(grid, cell)[1] for cell in cells}
     return "" if block.summary == _text(_put(grid, fills)) else "the grid does not follow from the looks"
 
 

@@ -2,20 +2,18 @@
 
 from random import Random
 
-FUNCTION_WORDS = tuple(
-    """
+_FUNCTION = """
     the of and to a in is it you that he was for on are as with his they i at be this have from or one had by but not
     what all were we when your can said there use an each which she do how their if will up other about out many then
     them these so some her would make like him into time has look two more go see no way could my than first been who
     its now did get come may over new such take only me our under very after also must most through before any where
     much too well here why us am own per yet both few off let because while should might until upon every shall cannot
     again always never often once till nor
-    """.split()
-)
+    """
+FUNCTION_WORDS = tuple(_FUNCTION.split())
 """The glue of English, roughly by frequency: about half of a running text."""
 
-CONTENT_WORDS = tuple(
-    """
+_CONTENT = """
     people water word work day part made find long down know great little year live back give thing name good sentence
     man think say help line turn cause mean right boy old same tell three want air play small end put home read hand
     port large spell add even land high follow act ask men change went light kind need house picture try animal point
@@ -53,27 +51,26 @@ CONTENT_WORDS = tuple(
     original share station dad bread charge proper offer segment duck instant market degree dear enemy reply drink
     occur support speech nature range steam motion path liquid meant teeth shell neck sugar death pretty skill
     women season magnet silver thank branch match sister steel guide score apple bought led pitch coat mass card band
-    rope slip win dream evening condition feed tool total basic smell valley double seat arrive cup bed hat pen pot
-    pan bag cap top ice tea egg pie bee ant fox hen pig rat owl web net jar lid fog mud sad wet odd raw shy art hid
+    rope slip win dream evening condition feed tool total basic smell valley double seat cup bed hat pen pot
+    pan bag cap ice tea egg pie bee ant fox hen pig rat owl web net jar lid fog mud sad wet odd raw shy art hid
     sir just does came used says goes away being having makes making known news laws ways task hall gives given lived
     works days years hours words things seems others indeed almost already around along itself himself themselves
-    """.split()
-)
+    """
+CONTENT_WORDS = tuple(_CONTENT.split())
 """Other common words, three letters and longer (and a few short ones)."""
 
 WORD_SET = frozenset(FUNCTION_WORDS) | frozenset(CONTENT_WORDS)
 """Every common word, in lower case."""
 
-NAMES = tuple(
-    """
+_NAMES = """
     Mr Dr Mrs Smith Fritz Jack Mary Anna Tom Peter Paris London Jane Alice Henry Mars Rome Lee Sam Ruth Oscar Wilkins
     Verne Europe China America Monday Friday May
-    """.split()
-)
+    """
+NAMES = tuple(_NAMES.split())
 
-_ONSETS = tuple("b c d f g h j k l m n p qu r s t v w x y z br ch cl dr fl gr pl sh st th tr sp".split())
-_VOWELS = tuple("a e i o u a e i o u ea oo ai ou".split())
-_CODAS = tuple("n r s t l d m p k g b x ss ll ck nd st".split())
+_ONSETS = "b c d f g h j k l m n p qu r s t v w x y z br ch cl dr fl gr pl sh st th tr sp"
+_VOWELS = "a e i o u a e i o u ea oo ai ou"
+_CODAS = "n r s t l d m p k g b x ss ll ck nd st"
 
 
 def common_word(rng: Random, low: int = 1, high: int = 10) -> str:
@@ -90,9 +87,9 @@ def pseudo_word(rng: Random, low: int = 3, high: int = 7) -> str:
     while True:
         size, word = rng.randint(low, high), ""
         while len(word) < size:
-            word += rng.choice(_ONSETS) + rng.choice(_VOWELS)
+            word += rng.choice(_ONSETS.split()) + rng.choice(_VOWELS.split())
             if rng.random() < 0.4:
-                word += rng.choice(_CODAS)
+                word += rng.choice(_CODAS.split())
         word = word[:size]
         if word not in WORD_SET:
             return word

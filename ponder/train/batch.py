@@ -17,6 +17,12 @@ from ponder.text.format import Section
 from ponder.text.tokenizer import PonderTokenizer
 
 
+TILE = 32
+"""Looks in one tile of attention."""
+IGNORED = -100
+"""The target of padding, as torch's losses know it."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One completion, packed: ``prompt · block 1 · fold 1 · block 2 · …``."""
@@ -35,26 +41,22 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Queries that look at keys, G groups at a time, padded to Q queries and K keys."""
+class Tile:
+    """G looks, padded to Q queries and K keys each."""
 
-    queries: Tensor
-    """(G, Q) indices into the batch's tokens; padding repeats the first."""
-    keys: Tensor
-    """(G, K) likewise."""
+    queries: int
+    keys: int
     bias: Tensor
     """(G, 1, Q, K), 0 where a query may look and -inf where not."""
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Queries (N, H, D), keys and values (N, K, D) of all tokens; returns (G * Q, H * D)."""
-        (G, Q), (N, H, D), KV = self.queries.shape, queries.shape, keys.shape[1]
-        # F.embedding is a gather whose backward runs in parallel on CPU; plain indexing's does not.
-        q = F.embedding(self.queries, queries.reshape(N, H * D)).view(G, Q, KV, H // KV, D)
-        k = F.embedding(self.keys, keys.reshape(N, KV * D)).view(G, -1, KV, D)
-        v = F.embedding(self.keys, values.reshape(N, KV * D)).view(G, -1, KV, D)
-        q = q.permute(0, 2, 3, 1, 4).reshape(G, KV, -1, D) * D**-0.5
-        scores = (q @ k.permute(0, 2, 3, 1)).view(G, H, Q, -1) + self.bias.to(q.dtype)
-        out = scores.softmax(dim=-1).to(v.dtype).view(G, KV, H // KV * Q, -1) @ v.transpose(1, 2)
+        """Queries (G * Q, H, D), keys and values (G * K, KV, D); returns (G * Q, H * D)."""
+        G, Q, (_, H, D), KV = len(self.bias), self.queries, queries.shape, keys.shape[1]
+        q = queries.view(G, Q, KV, H // KV, D).permute(0, 2, 3, 1, 4).reshape(G, KV, -1, D) * D**-0.5
+        k = keys.view(G, -1, KV, D).permute(0, 2, 3, 1)
+        v = values.view(G, -1, KV, D).transpose(1, 2)
+        scores = (q @ k).view(G, H, Q, -1) + self.bias.to(q.dtype)
+        out = scores.softmax(dim=-1).to(v.dtype).view(G, KV, H // KV * Q, -1) @ v
         return out.view(G, H, Q, D).transpose(1, 2).reshape(G * Q, H * D)
 
 
@@ -66,17 +68,34 @@ class Batch:
     """(1, N)"""
     positions: Tensor
     """(1, N)"""
-    groups: tuple[Group, ...]
+    queries: Tensor
+    """Tokens that look, in the order of the tiles."""
+    keys: Tensor
+    """Tokens that are looked at, likewise."""
+    tiles: tuple[Tile, ...]
     place: Tensor
-    """(N,), where each token stands among all groups' queries."""
+    """(N,), where each token stands among the queries."""
     predicting: Tensor
     """(M,), the tokens whose next token is trained."""
     targets: Tensor
-    """(M,)"""
+    """(M,), IGNORED where there is none."""
+    trained: int
+    """How many targets are real."""
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attention within the groups; (1, N, H, D) to the same shape."""
-        outs = [group.attend(queries[0], keys[0], values[0]) for group in self.groups]
+        """Attention within the tiles; (1, N, H, D) to the same shape."""
+        _, N, H, D = queries.shape
+        KV = keys.shape[2]
+        # F.embedding is a gather whose backward runs in parallel on CPU; plain indexing's does not.
+        q = F.embedding(self.queries, queries.reshape(N, H * D)).view(-1, H, D)
+        k = F.embedding(self.keys, keys.reshape(N, KV * D)).view(-1, KV, D)
+        v = F.embedding(self.keys, values.reshape(N, KV * D)).view(-1, KV, D)
+        outs: list[Tensor] = []
+        at_q = at_k = 0
+        for tile in self.tiles:
+            to_q, to_k = at_q + len(tile.bias) * tile.queries, at_k + len(tile.bias) * tile.keys
+            outs.append(tile.attend(q[at_q:to_q], k[at_k:to_k], v[at_k:to_k]))
+            at_q, at_k = to_q, to_k
         return F.embedding(self.place, torch.cat(outs)).view(queries.shape)
 
     @property
@@ -120,43 +139,71 @@ def _looks(row: Row, offset: int) -> list[tuple[list[int], list[int]]]:
     return looks
 
 
-def _group(looks: Sequence[tuple[list[int], list[int]]]) -> Group:
-    most_queries, most_keys = max(len(q) for q, _ in looks), max(len(k) for _, k in looks)
+def _tile(looks: Sequence[tuple[list[int], list[int]]]) -> tuple[Tile, Tensor, Tensor]:
+    most_queries = _up(max(len(q) for q, _ in looks), 32)
+    most_keys = _up(max(len(k) for _, k in looks), 32)
     queries = torch.tensor([q + q[:1] * (most_queries - len(q)) for q, _ in looks])
     keys = torch.tensor([k + k[:1] * (most_keys - len(k)) for _, k in looks])
     real = torch.arange(most_keys) < torch.tensor([len(k) for _, k in looks])[:, None]
     # Tokens of a row stand in the order in which they were written: looking back means a smaller index.
     visible = (keys[:, None, :] <= queries[:, :, None]) & real[:, None, :]
-    return Group(queries, keys, torch.zeros(visible.shape).masked_fill(~visible, -torch.inf)[:, None])
+    bias = torch.zeros(visible.shape).masked_fill(~visible, -torch.inf)
+    return Tile(most_queries, most_keys, bias[:, None]), queries.view(-1), keys.view(-1)
 
 
 def collate(rows: Sequence[Row]) -> Batch:
-    """Rows to one micro-batch."""
+    """Rows to one micro-batch. All sizes are rounded up to a few steps: bfloat16 products on CPU are compiled anew
+    for every shape they meet, and that costs more than the padding."""
     offsets = [0]
     for row in rows:
         offsets.append(offsets[-1] + len(row))
-    looks = [_looks(row, offset) for row, offset in zip(rows, offsets[:-1], strict=True)]
-    prompts, steps = [row[0] for row in looks], [look for row in looks for look in row[1:]]
-    groups = (_group(prompts), _group(steps))
-    place = torch.zeros(offsets[-1], dtype=torch.long)
+    looks = [look for row, offset in zip(rows, offsets[:-1], strict=True) for look in _looks(row, offset)]
+    looks.sort(key=lambda look: (_up(len(look[1]), 32), len(look[0])))
+    looks += [([0], [0])] * (_up(len(looks), TILE) - len(looks))
+    total = _up(offsets[-1], 1024)
+    place = torch.zeros(total, dtype=torch.long)
+    tiles: list[Tile] = []
+    queries: list[Tensor] = []
+    keys: list[Tensor] = []
     start = 0
-    for group, members in zip(groups, (prompts, steps), strict=True):
-        for index, (queries, _) in enumerate(members):
-            first = start + index * group.queries.shape[1]
-            place[torch.tensor(queries)] = torch.arange(first, first + len(queries))
-        start += group.queries.numel()
-    ids = torch.tensor([id_ for row in rows for id_ in row.ids])
-    targets = torch.tensor(
-        [
-            offset + token
-            for row, offset in zip(rows, offsets[:-1], strict=True)
-            for bounds, trained in zip(row.sections, row.trained, strict=True)
-            if trained
-            for token in range(*bounds)
-        ]
+    for first in range(0, len(looks), TILE):
+        members = looks[first : first + TILE]
+        tile, tile_queries, tile_keys = _tile(members)
+        for own, _ in members:
+            if own != [0]:
+                place[own] = torch.arange(start, start + len(own))
+            start += tile.queries
+        tiles.append(tile)
+        queries.append(tile_queries)
+        keys.append(tile_keys)
+    trained = [
+        offset + token
+        for row, offset in zip(rows, offsets[:-1], strict=True)
+        for bounds, is_trained in zip(row.sections, row.trained, strict=True)
+        if is_trained
+        for token in range(*bounds)
+    ]
+    ids = torch.zeros(total, dtype=torch.long)
+    ids[: offsets[-1]] = torch.tensor([id_ for row in rows for id_ in row.ids])
+    positions = torch.zeros(total, dtype=torch.long)
+    positions[: offsets[-1]] = torch.tensor([position for row in rows for position in row.positions])
+    padding = _up(len(trained), 512) - len(trained)
+    return Batch(
+        ids=ids[None],
+        positions=positions[None],
+        queries=torch.cat(queries),
+        keys=torch.cat(keys),
+        tiles=tuple(tiles),
+        place=place,
+        predicting=torch.tensor([token - 1 for token in trained] + [0] * padding),
+        targets=torch.cat((ids[trained], torch.full((padding,), IGNORED))),
+        trained=len(trained),
     )
-    positions = torch.tensor([position for row in rows for position in row.positions])
-    return Batch(ids[None], positions[None], groups, place, targets - 1, ids[targets])
+
+
+def _up(number: int, step: int) -> int:
+    """The number rounded up to a multiple."""
+    return -(-number // step) * step
 
 
 def split_by_prompt(rows: Sequence[Row], most_tokens: int) -> list[list[Row]]:

@@ -141,7 +141,7 @@ def _step(
     start = time.monotonic()
     micro = next(stream)
     waited = time.monotonic() - start
-    trained = sum(len(batch.targets) for batch in micro)
+    trained = sum(batch.trained for batch in micro)
     total = 0.0
     for batch in micro:
         with torch.autocast(config.device, DTYPES[config.dtype], enabled=config.dtype != "float32"):

@@ -4,11 +4,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ponder.model.network import Network
-from ponder.train.batch import Batch
+from ponder.train.batch import IGNORED, Batch
 
 
 def cross_entropy(network: Network, batch: Batch) -> Tensor:
     """Summed negative log-probability of the trained tokens, in nats."""
     hidden = network.hidden(batch.ids, batch.positions, batch)
     chosen = F.embedding(batch.predicting, hidden[0])
-    return F.cross_entropy(network.logits(chosen).float(), batch.targets, reduction="sum")
+    return F.cross_entropy(network.logits(chosen).float(), batch.targets, ignore_index=IGNORED, reduction="sum")

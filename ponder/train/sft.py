@@ -23,6 +23,7 @@ from ponder.model.sizes import shape_named
 from ponder.runs import Run, open_run, write_whole
 from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, make, task_named
+from ponder.tasks.scope import SENTENCE, outside
 from ponder.text import format
 from ponder.text.effort import BUDGETS, smallest_effort
 from ponder.text.tokenizer import MAX_ENTRIES, PonderTokenizer, load_tokenizer, train_tokenizer
@@ -60,6 +61,8 @@ class SFTConfig(pydantic.BaseModel):
 
 
 LEVEL_SHARES = {1: 0.2, 2: 0.65, 3: 0.15}
+SCOPE_SHARE = 0.03
+"""How much of the mix are prompts outside all tasks, answered by one plain sentence."""
 DIRECT_SHARE = 0.08
 """How much of the thinking mix answers at once, under effort none: the same model can do both."""
 EFFORT_SHARES = {
@@ -115,10 +118,14 @@ def step_rows(config: SFTConfig, tokenizer: PonderTokenizer, step: int) -> list[
     rows: list[Row] = []
     for slot in range(config.rows):
         rng = rng_for("sft", config.seed, step, slot)
-        name, level = rng.choices(list(weights), list(weights.values()))[0]
-        problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
-        effort, shown = demonstration(problem, rng, tokenizer, config.style)
-        messages = [Message("user", problem.prompt)]
+        if rng.random() < SCOPE_SHARE:
+            prompt, effort, shown = outside(rng), rng.choice(list(Effort)), Demonstration((), SENTENCE)
+        else:
+            name, level = rng.choices(list(weights), list(weights.values()))[0]
+            problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
+            prompt = problem.prompt
+            effort, shown = demonstration(problem, rng, tokenizer, config.style)
+        messages = [Message("user", prompt)]
         row = pack(format.sections(messages, effort, shown.blocks, shown.answer, config.fold_window), tokenizer)
         if len(row) <= MOST_TOKENS:
             rows.append(row)
@@ -177,7 +184,7 @@ def corpus(config: SFTConfig, rows: int = 12_000) -> Iterator[str]:
         name, level = rng.choices(list(weights), list(weights.values()))[0]
         problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
         shown = TASKS[name].demonstrate(problem, rng, rng.choice((Style.CLEAN, Style.CORRECTED, Style.WANDERING)))
-        yield problem.prompt
+        yield from (problem.prompt, outside(rng) if rng.random() < SCOPE_SHARE else SENTENCE)
         for block in shown.blocks:
             yield from (block.headline, block.thoughts, block.summary)
         yield shown.answer

@@ -1,0 +1,142 @@
+"""`ponder eval`: accuracy with its interval, and what it cost in tokens."""
+
+import json as jsonlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ponder.cli import models, output
+from ponder.cli.models import DeviceOption, ModelOption, SeedOption, TemperatureOption, TopPOption
+from ponder.cli.output import JsonOption
+from ponder.cli.tasks import split_named
+from ponder.errors import ConfigError
+from ponder.evaluate import problems
+from ponder.evaluate.problems import ProblemSet
+from ponder.evaluate.run import Record, Settings, Summary, summarize
+from ponder.evaluate.run import evaluate as evaluate_all
+from ponder.runs import write_whole
+from ponder.text.effort import effort_named
+from ponder.types import Effort, Split
+
+
+def evaluate(
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="TASK:LEVEL, or all:LEVEL; may be given again.", metavar="TASK:LEVEL"),
+    ] = None,
+    problems_file: Annotated[
+        Path | None,
+        typer.Option("--problems", help="Your own problems, one JSON object a line.", metavar="FILE.jsonl"),
+    ] = None,
+    gym: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gym", help="reasoning-gym's problems, scored by itself; may be given again.", metavar="NAME:LEVEL"
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Problems of each --task and --gym.")] = 200,
+    effort: Annotated[str, typer.Option("--effort", help="One effort, or several with commas.")] = "medium",
+    split: Annotated[str, typer.Option("--split", help="Which part of a --task: test or validation.")] = "test",
+    samples: Annotated[int, typer.Option("--samples", min=1, max=4096, help="Answers to each problem.")] = 1,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    seed: SeedOption = 0,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Also write one JSON record a problem here, once all are done.", metavar="FILE.jsonl"
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model on held-out problems: accuracy with a 95 % interval, and tokens.
+
+    Example: ponder eval --task countdown:2 --task multiplication:2 --n 200 --effort none,medium
+
+    Example: ponder eval --task all:2 --samples 16 --temperature 0.8 --json
+    """
+    models.check_sampling(temperature, top_p)
+    if samples > 1 and temperature == 0:
+        raise ConfigError(f"{samples} samples at temperature 0 are {samples} times the same: give --temperature 0.8")
+    efforts = tuple(dict.fromkeys(effort_named(name.strip()) for name in effort.split(",")))
+    part = split_named(split)
+    if part is Split.TRAIN:
+        raise ConfigError("the train split is what models were taught: evaluate on test or validation")
+    specs = dict.fromkeys(pair for text in task or () for pair in problems.parse_spec(text))
+    if not (specs or problems_file or gym):
+        raise ConfigError("nothing to evaluate: give --task TASK:LEVEL, --problems FILE or --gym NAME:LEVEL")
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
+    sets = problems.from_file(problems_file) if problems_file else []
+    loaded = models.load(model, device)
+    for one in efforts:
+        loaded.effort(one)
+    sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]
+    sets += [problems.held_out(name, level, n, split=part, seed=seed) for name, level in specs]
+    tell_shortages(sets)
+    settings = Settings(efforts=efforts, samples=samples, temperature=temperature, top_p=top_p, seed=seed)
+    records = run(sets, settings, loaded)
+    if out:
+        lines = [jsonlib.dumps({"model": loaded.name} | record.to_json(), ensure_ascii=False) for record in records]
+        write_whole(out, "".join(line + "\n" for line in lines))
+    summaries = summarize(records)
+    if json:
+        output.document([{"model": loaded.name, "seed": seed} | summary.to_json() for summary in summaries])
+    else:
+        output.stdout().print(table(summaries))
+
+
+def tell_shortages(sets: Sequence[ProblemSet]) -> None:
+    """Say where a level has fewer distinct problems than were asked for."""
+    for one in sets:
+        if len(one.problems) < one.wanted:
+            have = f"{one.task}:{one.level} has only {len(one.problems)} distinct problems"
+            output.note(f"{have}, not {one.wanted}: all of them are used", style="yellow")
+
+
+def run(sets: Sequence[ProblemSet], settings: Settings, model: models.Model) -> list[Record]:
+    """Evaluate, with a progress bar."""
+    with output.meter("evaluating") as meter:
+        meter.update(0, settings.samples * len(settings.efforts) * sum(len(one.problems) for one in sets))
+        return evaluate_all(sets, settings, model.sampler, on_progress=meter.update)
+
+
+def table(summaries: Sequence[Summary]) -> Table:
+    """The summaries for a reader."""
+    sampled = any(summary.pass_at_k for summary in summaries)
+    shown = Table(box=None, pad_edge=False)
+    for name in ("task", "level", "effort"):
+        shown.add_column(name, header_style="bold", no_wrap=True, overflow="fold")
+    columns = ("n", "accuracy", "95 % interval", *(("pass@k",) if sampled else ()), "tokens", "cut off", "undecided")
+    for name in columns:
+        shown.add_column(name, header_style="bold", justify="right", no_wrap=True, overflow="fold")
+    for one in summaries:
+        best = max((one.pass_at_k or {}).items(), default=None)
+        shown.add_row(
+            one.task,
+            str(one.level),
+            one.effort,
+            str(one.n),
+            output.percent(one.accuracy),
+            f"{100 * one.low:.1f} – {100 * one.high:.1f}",
+            *((f"{output.percent(best[1])} (k={best[0]})" if best else "–",) if sampled else ()),
+            f"{one.tokens:.0f}",
+            output.percent(one.cut_off),
+            str(one.undecided),
+        )
+    for effort in dict.fromkeys(one.effort for one in summaries):
+        row = mean_row(summaries, effort)
+        if row:
+            shown.add_row("[bold]mean[/bold]", "", effort, "", row, end_section=True)
+    return shown
+
+
+def mean_row(summaries: Sequence[Summary], effort: Effort) -> str | None:
+    """The mean accuracy of an effort over several tasks."""
+    shares = [one.accuracy for one in summaries if one.effort is effort and one.accuracy is not None]
+    return output.percent(sum(shares) / len(shares)) if len(shares) > 1 else None

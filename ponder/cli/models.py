@@ -1,0 +1,102 @@
+"""Which model a command uses, how it is loaded, and the options for that. Loading is the first time torch is needed."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ponder
+from ponder.errors import CheckpointError, ConfigError
+from ponder.interfaces import Sampler
+from ponder.text.effort import effort_named
+from ponder.types import Effort
+
+EMBEDDED = "ponder-mini"
+VARIABLE = "PONDER_MODEL"
+WIDE = 512
+"""Decoding a narrower network on a CPU uses one thread: two that wait for each other at every small product are at best
+a little faster, and ten times slower as soon as another program wants a core."""
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        help=f"Directory of the model that thinks; else ${VARIABLE}, else the embedded {EMBEDDED}.",
+        show_default=False,
+        metavar="DIR",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto takes cuda where there is one.")]
+TemperatureOption = Annotated[
+    float, typer.Option("--temperature", help="How freely tokens are drawn; 0 takes the likeliest.")
+]
+TopPOption = Annotated[
+    float, typer.Option("--top-p", help="Draw only from the likeliest tokens that together have this probability.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a command needs of a loaded model."""
+
+    sampler: Sampler
+    name: str
+    style: str = "thinking"
+    """`thinking`, or `direct` for one that only answers."""
+
+    def effort(self, wanted: str | None) -> Effort:
+        """The effort asked for, checked against what the model can do; by default medium, or none for a direct one."""
+        direct = self.style == "direct"
+        effort = effort_named(wanted) if wanted else (Effort.NONE if direct else Effort.MEDIUM)
+        if direct and effort is not Effort.NONE:
+            raise ConfigError(f"{self.name} was taught to answer without thinking: use --effort none")
+        return effort
+
+
+def embedded_folder() -> Path:
+    """Where the embedded model lies in a checkout, whether it does or not."""
+    return Path(ponder.__file__).resolve().parents[1] / "models" / EMBEDDED
+
+
+def find_model(given: Path | None) -> Path:
+    """The model directory that a command uses."""
+    if given is not None:
+        return given
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    if not embedded_folder().is_dir():
+        raise CheckpointError(
+            f"there is no model: {embedded_folder()} does not exist, so give --model DIR, set {VARIABLE}, "
+            "or train one with `ponder train sft`"
+        )
+    return embedded_folder()
+
+
+def load(given: Path | None, device: str = "auto", listener: Callable[[int, str], None] | None = None) -> Model:
+    """Load a model onto a device."""
+    folder = find_model(given)
+    import torch
+
+    from ponder.engine.local import LocalSampler
+    from ponder.model.checkpoint import load_checkpoint
+    from ponder.model.device import pick_device
+
+    picked = pick_device(device)
+    checkpoint = load_checkpoint(folder)
+    checkpoint.network.to(picked.value)
+    if picked.value == "cpu" and checkpoint.network.shape.hidden_size < WIDE:
+        torch.set_num_threads(1)
+    return Model(LocalSampler(checkpoint, listener=listener), checkpoint.config.name, checkpoint.config.style)
+
+
+def check_sampling(temperature: float, top_p: float) -> None:
+    """Refuse what cannot be sampled with."""
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ConfigError(f"temperature {temperature} does not fit: it is 0 for the likeliest token, or up to about 2")
+    if not 0 < top_p <= 1:
+        raise ConfigError(f"top-p {top_p} does not fit: it is above 0 and at most 1")

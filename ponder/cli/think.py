@@ -1,0 +1,247 @@
+"""`ponder think` and `ponder chat`: one question, or a conversation."""
+
+import contextlib
+import importlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from ponder.cli import models, output
+from ponder.cli.display import Display, Watched
+from ponder.cli.models import DeviceOption, ModelOption, SeedOption, TemperatureOption, TopPOption
+from ponder.cli.output import JsonOption
+from ponder.errors import PonderError, ProblemError
+from ponder.text.effort import effort_named
+from ponder.think import Request
+from ponder.think import think as think_all
+from ponder.types import Completion, Effort, Ended, Message
+
+MOST_BYTES = 1_000_000
+"""A longer prompt is refused unread: no model here reads a hundredth of it."""
+CHAT_HELP = "/effort LEVEL changes how long to think · /new starts over · /quit leaves · anything else is asked"
+
+EffortOption = Annotated[
+    str | None,
+    typer.Option(
+        "--effort",
+        help=f"How long to think: {', '.join(Effort)}.",
+        show_default="medium; none for a model that only answers",
+    ),
+]
+ThoughtsOption = Annotated[
+    bool, typer.Option("--show-thoughts", help="Keep the thoughts of each block, dimmed, on stderr (and in --json).")
+]
+
+
+@dataclass(frozen=True)
+class Thinker:
+    """A model with the settings of one command."""
+
+    model: models.Model
+    display: Display
+    temperature: float
+    top_p: float
+    seed: int
+
+    def answer(self, messages: tuple[Message, ...], effort: Effort) -> tuple[Completion, float]:
+        """Think on screen; returns the completion and its seconds."""
+        request = Request(messages, effort, self.temperature, self.top_p, self.seed)
+        start = time.monotonic()
+        (completion,) = think_all([request], Watched(self.model.sampler, self.display))
+        return completion, time.monotonic() - start
+
+
+def think(
+    prompt: Annotated[str, typer.Argument(help="The question; - reads it from stdin.", show_default=False)],
+    model: ModelOption = None,
+    effort: EffortOption = None,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    seed: SeedOption = 0,
+    show_thoughts: ThoughtsOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Think about one question; the answer goes to stdout, the thinking to stderr.
+
+    Example: ponder think "Use 3, 7, 10 and 14 to make 42." --effort high
+
+    Exit code 1 means that no finished answer came.
+    """
+    text = read_prompt(prompt)
+    thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json)
+    chosen = thinker.model.effort(effort)
+    completion, seconds = thinker.answer((Message("user", text),), chosen)
+    if json:
+        output.document(
+            {
+                "answer": completion.answer,
+                **completion_json(completion, show_thoughts),
+                "effort": chosen,
+                "model": thinker.model.name,
+                "temperature": temperature,
+                "top_p": top_p,
+                "seed": seed,
+                "seconds": round(seconds, 3),
+            }
+        )
+    else:
+        show_answer(completion, chosen, seconds)
+    if completion.ended is not Ended.ANSWERED:
+        raise typer.Exit(1)
+
+
+def open_thinker(
+    model: models.Path | None,
+    device: str,
+    effort: str | None,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    show_thoughts: bool,
+    quiet: bool,
+) -> Thinker:
+    """Check the settings, then load the model."""
+    models.check_sampling(temperature, top_p)
+    if effort is not None:
+        effort_named(effort)
+    display = Display(output.stderr(), show_thoughts, quiet)
+    return Thinker(models.load(model, device, display.hear), display, temperature, top_p, seed)
+
+
+def show_answer(completion: Completion, effort: Effort, seconds: float) -> None:
+    """The answer on stdout; what it cost, and whether it is one, on stderr."""
+    if completion.answer:
+        output.result(completion.answer)
+    if completion.ended is not Ended.ANSWERED:
+        why = {Ended.CUT_OFF: "was cut off by its budget", Ended.MALFORMED: "broke its format"}[completion.ended]
+        output.note(f"no finished answer: the model {why}; try another --effort or --seed", style="yellow")
+    tokens, blocks = completion.tokens, len(completion.blocks)
+    output.note(
+        f"{blocks} block{'' if blocks == 1 else 's'}, {tokens.thinking} thinking + {tokens.answer} answer tokens, "
+        f"effort {effort}, {seconds:.1f} s"
+    )
+
+
+def completion_json(completion: Completion, show_thoughts: bool) -> dict[str, Any]:
+    """A completion as JSON values; raw thoughts only where they were asked for."""
+    blocks: list[dict[str, str]] = []
+    for block in completion.blocks:
+        shown = {"thoughts": block.thoughts} if show_thoughts else {}
+        blocks.append({"headline": block.headline, **shown, "summary": block.summary})
+    return {"ended": completion.ended, "blocks": blocks, "tokens": vars(completion.tokens), "note": completion.note}
+
+
+def read_prompt(prompt: str) -> str:
+    """The prompt, from stdin where it is ``-``; refused if it is empty, not UTF-8, or longer than anything reads."""
+    piped = prompt == "-"
+    raw = sys.stdin.buffer.read(MOST_BYTES + 1) if piped else prompt.encode("utf-8", "surrogateescape")
+    if len(raw) > MOST_BYTES:
+        raise ProblemError(f"the prompt is longer than {MOST_BYTES:,} bytes: shorten it")
+    return decode(raw, "stdin" if piped else "the prompt")
+
+
+def decode(raw: bytes, source: str) -> str:
+    """Text from bytes, which must be UTF-8 and more than blanks."""
+    try:
+        text = raw.decode("utf-8").strip()
+    except UnicodeDecodeError as err:
+        raise ProblemError(f"{source} is not UTF-8 (byte {raw[err.start]:#04x} at {err.start}): convert it") from None
+    if not text:
+        raise ProblemError(f"{source} is empty: ask a question")
+    return text
+
+
+def chat(
+    model: ModelOption = None,
+    effort: EffortOption = None,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    seed: SeedOption = 0,
+    show_thoughts: ThoughtsOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Talk with a model, turn by turn; it sees the earlier turns, but not its earlier thoughts.
+
+    Example: printf 'What is 12 * 34?\\n' | ponder chat
+
+    While it runs: /effort LEVEL, /new, /help, /quit.
+    """
+    thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json)
+    turns = Conversation(thinker, thinker.model.effort(effort))
+    if sys.stdin.isatty():
+        output.note(f"{thinker.model.name}, effort {turns.effort}. {CHAT_HELP}")
+    for line in _lines():
+        try:
+            if not turns.take(line, show_thoughts, json):
+                break
+        except PonderError as err:
+            if not sys.stdin.isatty():
+                raise
+            output.fail(str(err))
+    if json:
+        output.document(turns.record)
+
+
+@dataclass
+class Conversation:
+    """The turns so far, without their thoughts."""
+
+    thinker: Thinker
+    effort: Effort
+    messages: tuple[Message, ...] = ()
+    record: list[dict[str, Any]] | None = None
+
+    def take(self, line: str, show_thoughts: bool, quiet: bool) -> bool:
+        """Obey or answer one line; False to leave."""
+        self.record = self.record or []
+        word, _, rest = line.partition(" ")
+        match word:
+            case "":
+                return True
+            case "/quit" | "/exit":
+                return False
+            case "/help":
+                output.note(CHAT_HELP)
+            case "/new":
+                self.messages = ()
+            case "/effort":
+                self.effort = self.thinker.model.effort(rest.strip() or None)
+                output.note(f"effort {self.effort}")
+            case _ if word.startswith("/"):
+                raise ProblemError(f"unknown command {word!r}: {CHAT_HELP}")
+            case _:
+                self._ask(line, show_thoughts, quiet)
+        return True
+
+    def _ask(self, question: str, show_thoughts: bool, quiet: bool) -> None:
+        asked = (*self.messages, Message("user", question))
+        completion, seconds = self.thinker.answer(asked, self.effort)
+        self.messages = (*asked, Message("assistant", completion.answer))
+        if quiet:
+            assert self.record is not None
+            shown = {"prompt": question, "answer": completion.answer, **completion_json(completion, show_thoughts)}
+            self.record.append({**shown, "effort": self.effort, "seconds": round(seconds, 3)})
+        else:
+            show_answer(completion, self.effort, seconds)
+
+
+def _lines() -> Iterator[str]:
+    """What the user types or pipes in, a line at a time."""
+    if not sys.stdin.isatty():
+        for number, raw in enumerate(sys.stdin.buffer, 1):
+            yield decode(raw, f"line {number}") if raw.strip() else ""
+        return
+    with contextlib.suppress(ImportError):  # not on Windows
+        importlib.import_module("readline")  # importing it gives input() its line editing
+    while True:
+        try:
+            yield input("> ").strip()
+        except EOFError:
+            output.note("")
+            return

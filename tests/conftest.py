@@ -1,0 +1,24 @@
+"""What many tests share: a tiny random checkpoint, made once."""
+
+from pathlib import Path
+
+import pytest
+
+TEXTS = ("What is 12 * 34? the sum of both is over the total", "start from the answer and check it again", "so it is 7")
+
+
+@pytest.fixture(scope="session")
+def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of random weights that loads in an instant; only to be read."""
+    from dataclasses import replace
+
+    from ponder.model.checkpoint import Checkpoint, PonderConfig, save_checkpoint
+    from ponder.model.network import new_network
+    from ponder.model.sizes import shape_named
+    from ponder.text.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer(TEXTS, 320)
+    network = new_network(replace(shape_named("micro"), vocab_size=tokenizer.size), seed=0)
+    folder = tmp_path_factory.mktemp("models") / "micro"
+    save_checkpoint(Checkpoint(network, tokenizer, PonderConfig(name="micro", fold_window=1)), folder)
+    return folder
