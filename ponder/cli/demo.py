@@ -55,7 +55,7 @@ def demo(
     evaluate.tell_shortages(sets)
     efforts = tuple(dict.fromkeys((Effort.NONE, effort)))
     if not json:
-        output.note(f"\n{n} more held-out problems of each task, {' and '.join(efforts)} …")
+        output.note(f"\n{n} held-out problems of each task, {' and '.join(efforts)} …")
     summaries = summarize(evaluate.run(sets, Settings(efforts=efforts, seed=seed), thinker.model))
     if json:
         output.document({"problems": shown, "summary": [summary.to_json() for summary in summaries]})

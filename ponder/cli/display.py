@@ -81,7 +81,7 @@ class Display:
         return Group(headline, *(Text("  ") + line for line in lines[-LIVE_LINES:])) if below else Group(headline)
 
     def _fold(self, block: Block) -> None:
-        line = Text("▸ ", style="cyan") + Text(clean(block.headline), style="bold")
+        line = Text.assemble(("▸ ", "cyan"), (clean(block.headline), "bold"))
         if self.show_thoughts:
             for thought in clean(block.thoughts).splitlines():
                 line += Text(f"\n  {thought}", style="dim")
@@ -92,7 +92,7 @@ class Display:
             line += Text(f"  {clean(block.summary)}", style="dim")
         self._open, self._shown = {}, self._shown + 1
         if self._live:
-            self._live.update(Text())
+            self._live.update(Text(), refresh=True)
         self.console.print(line)
 
 

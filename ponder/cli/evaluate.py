@@ -112,7 +112,9 @@ def table(summaries: Sequence[Summary]) -> Table:
     shown = Table(box=None, pad_edge=False)
     for name in ("task", "level", "effort"):
         shown.add_column(name, header_style="bold", no_wrap=True, overflow="fold")
-    columns = ("n", "accuracy", "95 % interval", *(("pass@k",) if sampled else ()), "tokens", "cut off", "undecided")
+    unsure = any(summary.undecided for summary in summaries)
+    extra = (("pass@k",) if sampled else (), ("undecided",) if unsure else ())
+    columns = ("n", "accuracy", "95 % interval", *extra[0], "tokens", "cut off", *extra[1])
     for name in columns:
         shown.add_column(name, header_style="bold", justify="right", no_wrap=True, overflow="fold")
     for one in summaries:
@@ -127,7 +129,7 @@ def table(summaries: Sequence[Summary]) -> Table:
             *((f"{output.percent(best[1])} (k={best[0]})" if best else "–",) if sampled else ()),
             f"{one.tokens:.0f}",
             output.percent(one.cut_off),
-            str(one.undecided),
+            *((str(one.undecided),) if unsure else ()),
         )
     for effort in dict.fromkeys(one.effort for one in summaries):
         row = mean_row(summaries, effort)

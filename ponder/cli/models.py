@@ -17,9 +17,6 @@ from ponder.types import Effort
 
 EMBEDDED = "ponder-mini"
 VARIABLE = "PONDER_MODEL"
-WIDE = 512
-"""Decoding a narrower network on a CPU uses one thread: two that wait for each other at every small product are at best
-a little faster, and ten times slower as soon as another program wants a core."""
 
 ModelOption = Annotated[
     Path | None,
@@ -80,17 +77,14 @@ def find_model(given: Path | None) -> Path:
 def load(given: Path | None, device: str = "auto", listener: Callable[[int, str], None] | None = None) -> Model:
     """Load a model onto a device."""
     folder = find_model(given)
-    import torch
-
     from ponder.engine.local import LocalSampler
     from ponder.model.checkpoint import load_checkpoint
-    from ponder.model.device import pick_device
+    from ponder.model.device import pick_device, settle_decoding_threads
 
     picked = pick_device(device)
     checkpoint = load_checkpoint(folder)
     checkpoint.network.to(picked.value)
-    if picked.value == "cpu" and checkpoint.network.shape.hidden_size < WIDE:
-        torch.set_num_threads(1)
+    settle_decoding_threads(picked.value, checkpoint.network.shape.hidden_size)
     return Model(LocalSampler(checkpoint, listener=listener), checkpoint.config.name, checkpoint.config.style)
 
 

@@ -5,7 +5,7 @@ import importlib
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -195,11 +195,11 @@ class Conversation:
     thinker: Thinker
     effort: Effort
     messages: tuple[Message, ...] = ()
-    record: list[dict[str, Any]] | None = None
+    record: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What was asked and answered, as JSON values."""
 
     def take(self, line: str, show_thoughts: bool, quiet: bool) -> bool:
         """Obey or answer one line; False to leave."""
-        self.record = self.record or []
         word, _, rest = line.partition(" ")
         match word:
             case "":
@@ -224,7 +224,6 @@ class Conversation:
         completion, seconds = self.thinker.answer(asked, self.effort)
         self.messages = (*asked, Message("assistant", completion.answer))
         if quiet:
-            assert self.record is not None
             shown = {"prompt": question, "answer": completion.answer, **completion_json(completion, show_thoughts)}
             self.record.append({**shown, "effort": self.effort, "seconds": round(seconds, 3)})
         else:

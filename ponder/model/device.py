@@ -8,6 +8,8 @@ import torch
 from ponder.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+WIDE = 512
+"""From this hidden size on, a decoding step is worth more than one CPU thread."""
 
 
 class Pick(NamedTuple):
@@ -42,6 +44,16 @@ def pick_dtype(device: str, hidden: int, wanted: str = "auto") -> Pick:
     fastest = min(seconds, key=lambda name: seconds[name])
     other = max(seconds, key=lambda name: seconds[name])
     return Pick(fastest, f"its products took {seconds[fastest] / seconds[other]:.2f} of {other}'s time here")
+
+
+def settle_decoding_threads(device: str, hidden: int) -> None:
+    """Let a CPU decode a narrow network with one thread.
+
+    Two that wait for each other at every small product are at best a little faster, and ten times slower as soon as
+    another program wants a core.
+    """
+    if device == "cpu" and hidden < WIDE:
+        torch.set_num_threads(1)
 
 
 def _matmul_seconds(dtype: torch.dtype, hidden: int) -> float:

@@ -58,7 +58,7 @@ def _gym_shaped(rng: Random, digits: tuple[int, int], top: int) -> Data:
         text = _gym_equation(rng, name, rng.randint(2, 4 if top == 100 else 2), top)
         sizes = [len(number) for number in re.findall("[0-9]+", text)]
         factor = re.match(r"(?:[0-9]+ )?[- ]*([0-9]*)\*?[a-z]", text)
-        if factor and factor[1] != "0" and digits[0] <= max(sizes) <= digits[1] and len(factor[1]) < 5:
+        if factor and factor[1] != "0" and digits[0] <= max(sizes) <= digits[1] and len(factor[1]) < 7:
             return {"equations": [text], "variables": [name], "wording": rng.randrange(len(GYM_WORDINGS))}
 
 
@@ -138,11 +138,11 @@ def draw(level: int, rng: Random) -> Data:
     gym = rng.random() < (0.4, 0.4, 0.15, 0.0)[level - 1]
     while True:
         if gym:
-            data = _gym_shaped(rng, *(((1, 3), 12), ((1, 4), 100), ((5, 5), 100))[level - 1])
+            data = _gym_shaped(rng, *(((1, 3), 12), ((1, 4), 100), ((4, 7), 100))[level - 1])
         else:
             data = (_simple, _brackets, _two, _three)[level - 1](rng)
         # A block is learnt and searched as one step, so that it must stay short.
-        if longest_block(data) <= ((46 if gym else 40) if level < 3 else 64):
+        if longest_block(data) <= ((42 if gym else 40) if level < 3 else 64):
             return data
 
 
@@ -150,9 +150,8 @@ def canonical(data: Data) -> str:
     """The collected equations, whatever their order, the names of their variables and the sides of their terms."""
     equations, names, _ = read_problem(data)
     forms = [linear_form(equation, names) for equation in equations]
-    signed = [max(form, [-c for c in form]) for form in forms]
-    orders = permutations(range(len(names)))
-    return str(min(sorted([[form[i] for i in order] + form[-1:] for form in signed]) for order in orders))
+    renamed = [[[form[i] for i in (*order, -1)] for form in forms] for order in permutations(range(len(names)))]
+    return str(min(sorted(max(form, [-c for c in form]) for form in rows) for rows in renamed))
 
 
 def _names(data: Data) -> str:
@@ -239,7 +238,7 @@ EQUATIONS = Task(
     levels={
         1: "a*x + b = c, b - a*x = c, a*x = c",
         2: "brackets, x on both sides, and reasoning-gym's equations up to four digits",
-        3: "two equations with two unknowns, and reasoning-gym's equations with five digits",
+        3: "two equations with two unknowns, and reasoning-gym's longer equations",
         4: "three equations with three unknowns",
     },
     draw=draw,

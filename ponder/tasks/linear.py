@@ -199,7 +199,8 @@ class State:
         """The same state with rows such as ``x=6`` counted as solved."""
         rows, solved = dict(self.rows), dict(self.solved)
         for r, (left, right) in self.rows.items():
-            if len(left) == 1 and left[0].factor == 1 and not left[0].inner:
+            alone = len(left) == 1 and left[0].factor == 1 and left[0].name
+            if alone and len(right) < 2 and not any(term.name or term.inner for term in right):
                 solved[left[0].name] = right[0].factor if right else 0
                 del rows[r]
         return replace(self, rows=rows, solved=solved)
@@ -347,7 +348,9 @@ def next_step(equations: list[Equation], names: Sequence[str], state: State, und
 def _back(table: list[Equation], names: Sequence[str], state: State, under: bool) -> Step:
     """Back-substitution: the row with the fewest unknown variables comes next."""
     unknown = [[t for t in left if t.name not in state.solved] for left, _ in table]
-    row = min((r for r in range(len(names)) if unknown[r]), key=lambda r: len(unknown[r]))
+    # A row that was solved away stands in the prompt again, perhaps with brackets: it is not needed.
+    usable = [r for r in range(len(names)) if unknown[r] and _tidy(table[r], names) is None]
+    row = min(usable, key=lambda r: len(unknown[r]))
     known = [t.name for t in table[row][0] if t.name in state.solved]
     if known:
         return _put(row, known[0], table, state)

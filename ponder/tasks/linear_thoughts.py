@@ -85,7 +85,7 @@ def _substitute(row: int, equations: list[Equation], values: Mapping[str, int], 
     of = f" of {ROWS[row]}" if len(equations) > 1 else ""
     work, value = _work(left, values)
     blocks: list[Block] = []
-    if any(term.name or term.inner for term in right):
+    if len(right) > 1 or any(term.name or term.inner for term in right):
         blocks = [Block(head or f"left{of}", " ".join(work or [str(value)]), f"{known} left {value}")]
         (work, wanted), head = _work(right, values), ""
         work.append(f"{value}={wanted}" if value == wanted else f"{value} not {wanted}")
@@ -105,7 +105,7 @@ def _in_two(equation: Equation, values: Mapping[str, int]) -> list[Block] | None
     terms = [term for term in left if term.name]
     if len(values) > 1 or len(terms) != 1 or len(left) > 2 or any(t.inner for t in left):
         return None
-    if any(t.name or t.inner for t in right):
+    if len(right) > 1 or any(t.name or t.inner for t in right):
         return None
     name, known = terms[0].name, _assigned(values)
     factor, x = terms[0].factor, values[name]
@@ -247,6 +247,8 @@ def _corrected(equations: list[Equation], solution: dict[str, int], rng: Random)
         Block(head, thoughts, f"{summary[: found.start()]}{int(found[0]) + 1}{summary[found.end() :]}")
         for found in re.finditer("[0-9]+", summary)
     ]
+    # Where every variable is 0, other multiples of it are no mistake, but a constant is.
+    copied.insert(0, Block(head, thoughts, f"{summary}+1"))
     slip = next(block for block in reversed(copied) if not _check(equations, solution, block).valid)
     return [slip, _again(clean[0]), *clean[1:], *checks]
 

@@ -13,11 +13,7 @@ SENTENCE = (
     "knights and knaves, ciphers, counting letters. For anything else choose another model with --model."
 )
 
-_TOPICS = (
-    "Japan, Italy, Spain, Peru, the moon, Shakespeare, gravity, photosynthesis, the Roman Empire, jazz, my cat, chess, "
-    "climate change, Python, Einstein, the Pacific Ocean, love, democracy, a black hole, bread, the stock market, Mars, "
-    "Napoleon, football, tea, Berlin"
-).split(", ")
+_TOPICS = ["Japan", "Italy", "Spain", "Peru", "the moon", "Shakespeare", "gravity", "photosynthesis", "the Roman Empire", "jazz", "my cat", "chess", "climate change", "Python", "Einstein", "the Pacific Ocean", "love", "democracy", "a black hole", "bread", "the stock market", "Mars", "Napoleon", "football", "tea", "Berlin"]
 _OPENINGS = (
     "What is the capital of {w}?", "Who was {w}?", "Who is the president of {w}?", "When did {w} begin?",
     "Why is {w} so {v}?", "Tell me about {w}.", "Write a poem about {w}.", "Write a story about a {v} and {n} {w}.",

@@ -313,7 +313,7 @@ def _rounds(line: Line, machine: Machine) -> Iterator[tuple[list[str], bool]]:
     first, last = (evaluate((line.expr[i],), machine.values)[1] for i in (0, 2))
     for value in range(first, max(first, last) + 1):
         machine.tick()
-        work = [f"{value - 1}+1={value}"] if value > first else [f"{line.target}={value}"]
+        work = [f"{value - 1}+1={value}"] if value > first else [f"{line.target}={value}"] * (value < last)
         if value < last:
             machine.values[line.target] = value
             machine.rests_on[line.target] = machine.sources((line.expr[0],)) | machine.control

@@ -16,7 +16,6 @@ from torch import Tensor
 from ponder.text.format import Section
 from ponder.text.tokenizer import PonderTokenizer
 
-
 TILE = 32
 """Looks in one tile of attention."""
 IGNORED = -100

@@ -1,0 +1,240 @@
+"""`tasks`, `eval`, `demo`, `train` and `doctor`; and how the process behaves as a whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+
+from ponder.cli import models, train
+from ponder.tasks import TASKS, jsonl
+from ponder.train.sft import SFTConfig
+
+COMMAND = [sys.executable, "-c", "import sys; from ponder.cli import main; sys.exit(main())"]
+
+
+def fails(outcome, part: str) -> None:
+    assert (outcome.code, outcome.out) == (2, "")
+    assert part in outcome.err
+    assert outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+
+
+def test_tasks_list(run):
+    told = json.loads(run("tasks", "list", "--json").out)
+    assert [task["task"] for task in told] == list(TASKS)
+    assert all(name in run("tasks", "list").out for name in TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_show(run, name):
+    outcome = run("tasks", "show", name)
+    assert outcome.code == 0
+    assert all(f"Level {level}" in outcome.out for level in TASKS[name].levels)
+    assert len(json.loads(run("tasks", "show", name, "--json").out)["examples"]) == len(TASKS[name].levels)
+
+
+def test_tasks_sample_is_a_problem_file(run, tmp_path):
+    outcome = run("tasks", "sample", "countdown:1", "--n", "4", "--seed", "2", "--demo", "corrected", "--json")
+    told = json.loads(outcome.out)
+    assert len(told) == 4 and all(problem["demonstration"]["blocks"] for problem in told)
+    keys = ("task", "level", "id", "prompt", "answer", "data")
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps({key: problem[key] for key in keys}) + "\n" for problem in told))
+    assert [problem.id for problem in jsonl.read_problems(path)] == [problem["id"] for problem in told]
+    assert (
+        json.loads(run("tasks", "sample", "countdown:1", "--n", "1", "--json", "--seed", "2").out)[0]["id"]
+        == (told[0]["id"])
+    )
+    text = run("tasks", "sample", "countdown:1", "--n", "1", "--seed", "2", "--demo", "corrected").out
+    assert told[0]["demonstration"]["blocks"][0]["headline"] in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["tasks", "show", "chess"], "unknown task 'chess': the tasks are"),
+        (["tasks", "sample", "chess"], "unknown task 'chess'"),
+        (["tasks", "sample", "countdown:9"], "countdown has no level 9"),
+        (["tasks", "sample", "countdown:two"], "not NAME:LEVEL"),
+        (["tasks", "sample", "countdown", "--demo", "loud"], "unknown style 'loud'"),
+        (["tasks", "sample", "countdown", "--split", "exam"], "unknown split 'exam'"),
+        (["tasks", "sample", "countdown", "--n", "0"], "--n"),
+        (["eval"], "nothing to evaluate"),
+        (["eval", "--task", "chess:2"], "unknown task 'chess'"),
+        (["eval", "--task", "countdown:9"], "countdown has no level 9"),
+        (["eval", "--task", "countdown:1", "--effort", "none,huge"], "unknown effort 'huge'"),
+        (["eval", "--task", "countdown:1", "--effort", ""], "unknown effort ''"),
+        (["eval", "--task", "countdown:1", "--samples", "4"], "give --temperature"),
+        (["eval", "--task", "countdown:1", "--split", "train"], "the train split"),
+        (["eval", "--task", "countdown:1", "--out", "/no/such/folder/x"], "/no/such/folder"),
+        (["eval", "--problems", "/no/such.jsonl"], "cannot be read"),
+        (["eval", "--gym", "chess:2"], "unknown gym task 'chess'"),
+        (["train", "sft", "--steps", "0"], "steps=0 does not fit"),
+        (["train", "sft", "--task", "chess:2"], "unknown task 'chess'"),
+        (["train", "sft", "--task", "countdown:2=many"], "not TASK:LEVEL=WEIGHT"),
+        (["train", "sft", "--size", "huge"], "unknown size 'huge'"),
+        (["train", "sft", "--style", "loud"], "unknown style 'loud'"),
+        (["train", "sft", "--recipe", "/no/such.yaml"], "cannot be read"),
+    ],
+)
+def test_bad_arguments(run, scripted, arguments, part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails(run(*arguments), part)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"steps: 5\nsteeps: 3\n", "unknown setting 'steeps'"),
+        (b"steps: [1\n", "is not YAML"),
+        (b"- steps\n", "does not hold settings"),
+        (b"", "does not hold settings"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"steps: many\n", "steps='many'"),
+        (b"steps: !!python/object/apply:os.system ['true']\n", "is not YAML"),
+    ],
+)
+def test_bad_recipes(run, tmp_path, content, part):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    fails(run("train", "sft", "--recipe", str(path), "--out", str(tmp_path / "run")), part)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_problem_lines_are_named(run, scripted, tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_bytes(b'{"task": "open", "prompt": "a?", "answer": "b"}\n{"task": ')
+    fails(run("eval", "--problems", str(path)), f"{path} line 2: not JSON")
+    path.write_bytes(b'{"task": "open", "prompt": "\xff", "answer": "b"}\n')
+    fails(run("eval", "--problems", str(path)), "line 1: not UTF-8")
+
+
+def test_eval_as_json_and_as_records(run, scripted, tmp_path):
+    out = tmp_path / "records.jsonl"
+    outcome = run("eval", "--task", "countdown:1", "--n", "3", "--effort", "none,medium", "--json", "--out", str(out))
+    none, medium = json.loads(outcome.out)
+    wanted = {"task", "level", "effort", "search", "samples", "n", "accuracy", "low", "high", "tokens"}
+    assert wanted <= set(none)
+    assert (none["effort"], medium["effort"], none["n"], none["search"]) == ("none", "medium", 3, "single")
+    assert none["tokens"] < medium["tokens"]
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(records) == 6 and {record["model"] for record in records} == {"scripted"}
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_eval_of_own_problems_samples_and_a_table(run, scripted, tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"task": "open", "prompt": "2+2?", "answer": "4"}\n{"task":"open","prompt":"1?","answer":"1"}\n')
+    table = run("eval", "--problems", str(path), "--samples", "4", "--temperature", "1").out
+    assert "50.0 %" in table and "50.0 % (k=4)" in table and "9.5 – 90.5" in table
+
+
+def test_eval_says_when_there_are_too_few_problems(run, scripted, monkeypatch):
+    monkeypatch.setattr("ponder.evaluate.problems.PATIENCE", 1)
+    monkeypatch.setattr("ponder.evaluate.problems.SEED_SPAN", 3)
+    outcome = run("eval", "--task", "countdown:1", "--n", "50", "--effort", "none")
+    assert "has only 3 distinct problems, not 50" in outcome.err and outcome.code == 0
+
+
+def test_demo(run, scripted):
+    told = json.loads(run("demo", "--n", "2", "--json").out)
+    assert {one["effort"] for one in told["summary"]} == {"none", "medium"}
+    assert {one["task"] for one in told["summary"]} == set(TASKS)
+    outcome = run("demo", "--n", "1")
+    assert "✗ wrong" in outcome.out and "mean" in outcome.out and "▸ check  4 ok" in outcome.err
+
+
+def test_doctor(run, monkeypatch, micro_checkpoint, tmp_path):
+    monkeypatch.setenv(models.VARIABLE, str(micro_checkpoint))
+    report = json.loads(run("doctor", "--json").out)
+    assert report["missing"] == [] and report["device"].startswith(("cpu", "cuda")) and report["torch"]
+    assert "micro" in run("doctor").out
+    monkeypatch.setenv(models.VARIABLE, str(tmp_path / "none"))
+    outcome = run("doctor")
+    assert outcome.code == 1 and "missing: no model directory" in outcome.err
+
+
+def test_train_resumes_and_its_checkpoint_thinks(run, tmp_path):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("size: micro\nrows: 2\ndtype: float32\nthreads: 1\ntasks: {'multiplication:1': 1}\n")
+    arguments = ["train", "sft", "--recipe", str(recipe), "--steps", "2", "--out", str(tmp_path / "run")]
+    arguments += ["--style", "direct", "--vocabulary", "400", "--evaluations", "1", "--json"]
+    first = run(*arguments)
+    assert "starting" in first.err and "dtype float32: asked for" in first.err and "validation mean" in first.err
+    told = json.loads(first.out)
+    assert told["step"] == 2 and set(told["evaluations"][0]["evaluation"]) == {"multiplication:1", "mean"}
+    assert "going on with" in run(*arguments).err
+    fails(run(*arguments, "--rows", "3"), "holds a run with other settings")
+    assert run("think", "2 * 3", "--model", told["checkpoint"], "--json").code in (0, 1)
+    fails(run("think", "2 * 3", "--model", told["checkpoint"], "--effort", "low"), "use --effort none")
+
+
+def test_the_defaults_that_help_shows_are_the_real_ones():
+    group = typer.main.get_command(train.app)
+    shown = {option.name: option.show_default for option in group.commands["sft"].params}  # pyright: ignore
+    real = {name: str(field.default) for name, field in SFTConfig.model_fields.items() if name != "tasks"}
+    assert {name: shown[name] for name in real} == real
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["think"],
+        ["chat"],
+        ["tasks", "list"],
+        ["tasks", "show"],
+        ["tasks", "sample"],
+        ["train", "sft"],
+        ["eval"],
+        ["demo"],
+        ["doctor"],
+    ],
+)
+def test_every_command_explains_itself_and_takes_json(run, command):
+    outcome = run(*command, "--help")
+    assert outcome.code == 0 and outcome.err == ""
+    if command:
+        assert "--json" in outcome.out and "Example" in outcome.out
+
+
+def test_help_is_fast_because_it_needs_no_torch():
+    code = "import sys; from ponder.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_process_separates_its_streams_and_its_exit_codes(micro_checkpoint):
+    asked = [*COMMAND, "think", "hi", "--model", str(micro_checkpoint), "--effort", "none"]
+    done = subprocess.run(asked, capture_output=True, check=False)
+    assert done.returncode in (0, 1) and b"answer tokens" in done.stderr and b"answer tokens" not in done.stdout
+    done = subprocess.run([*COMMAND, "think", b"\xff"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"") and b"not UTF-8" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes and signals")
+def test_a_broken_pipe_is_quiet():
+    command = [*COMMAND, "tasks", "sample", "countdown:1", "--n", "3000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes and signals")
+def test_an_interrupt_is_quiet_and_exits_with_130():
+    command = [*COMMAND, "tasks", "sample", "countdown:1", "--n", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == b""
+    assert process.returncode == 130

@@ -1,0 +1,207 @@
+"""`ponder think` and `ponder chat`."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from ponder.cli import models
+from ponder.model.checkpoint import CONFIG_FILE, PONDER_FILE, WEIGHTS_FILE
+from ponder.types import Effort
+
+
+class Stdin(io.TextIOWrapper):
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(io.BytesIO(raw), encoding="utf-8")
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    return lambda raw: monkeypatch.setattr(sys, "stdin", Stdin(raw))
+
+
+def one_sentence(outcome) -> str:
+    """The error of a command that must have failed for its user's fault, with nothing on stdout."""
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    assert outcome.err.count("\n") == 1
+    return outcome.err.strip()
+
+
+def test_answer_on_stdout_and_folded_blocks_on_stderr(run, scripted):
+    outcome = run("think", "what is 2+2?")
+    assert (outcome.code, outcome.out) == (0, "4\n")
+    assert "▸ add the ones  4\n▸ check  4 ok\n" in outcome.err
+    assert "nothing to carry" not in outcome.err
+    assert "2 blocks" in outcome.err and "effort medium" in outcome.err
+
+
+def test_thoughts_are_shown_when_asked_for(run, scripted):
+    assert "  2+2=4 nothing to carry\n  = 4\n" in run("think", "what is 2+2?", "--show-thoughts").err
+
+
+def test_json_is_one_document_without_thoughts_unless_asked_for(run, scripted):
+    plain = run("think", "what is 2+2?", "--json", "--seed", "3", "--effort", "high")
+    told = json.loads(plain.out)
+    assert (told["answer"], told["ended"], told["effort"], told["seed"]) == ("4", "answered", "high", 3)
+    assert told["blocks"][0] == {"headline": "add the ones", "summary": "4"}
+    assert set(told["tokens"]) == {"prompt", "thinking", "answer"}
+    assert plain.err == ""
+    shown = json.loads(run("think", "what is 2+2?", "--json", "--show-thoughts").out)
+    assert shown["blocks"][0]["thoughts"] == "2+2=4 nothing to carry"
+
+
+def test_effort_none_does_not_think(run, scripted):
+    assert run("think", "q", "--effort", "none").err.startswith("0 blocks, 0 thinking + 1 answer tokens")
+
+
+def test_an_unfinished_answer_is_exit_code_1(run, scripted):
+    outcome = run("think", "cut")
+    assert (outcome.code, outcome.out.strip("9\n")) == (1, "")
+    assert "no finished answer" in outcome.err
+    assert json.loads(run("think", "cut", "--json").out)["ended"] == "cut_off"
+
+
+def test_the_prompt_may_come_from_stdin(run, scripted, piped):
+    piped(b"was ist 2+2?\n")
+    assert run("think", "-").out == "4\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "part"),
+    [
+        (b"", "is empty"),
+        (b" \n\t", "is empty"),
+        (b"ab\xff", "not UTF-8 (byte 0xff at 2)"),
+        (b"a" * 1_000_001, "longer"),
+    ],
+)
+def test_bad_stdin(run, scripted, piped, raw, part):
+    piped(raw)
+    assert part in one_sentence(run("think", "-"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["think", ""], "the prompt is empty"),
+        (["think", "  "], "the prompt is empty"),
+        (["think", "\udcff"], "the prompt is not UTF-8"),
+        (["think", "q", "--effort", "huge"], "unknown effort 'huge': the efforts are none, minimal"),
+        (["think", "q", "--temperature", "-1"], "temperature -1.0 does not fit"),
+        (["think", "q", "--temperature", "nan"], "temperature nan does not fit"),
+        (["think", "q", "--top-p", "0"], "top-p 0.0 does not fit"),
+        (["think", "q", "--seed", "x"], "--seed"),
+        (["think"], "see --help"),
+        (["think", "q", "--nonsense"], "--nonsense"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["chat", "--effort", "huge"], "unknown effort 'huge'"),
+    ],
+)
+def test_bad_arguments(run, scripted, arguments, part):
+    assert part in one_sentence(run(*arguments))
+
+
+def test_no_model_anywhere(run, monkeypatch, tmp_path):
+    monkeypatch.delenv(models.VARIABLE, raising=False)
+    monkeypatch.setattr(models, "embedded_folder", lambda: tmp_path / "none")
+    assert "give --model DIR" in one_sentence(run("think", "q"))
+
+
+def test_the_model_is_the_option_else_the_variable_else_the_embedded(monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "embedded_folder", lambda: tmp_path)
+    monkeypatch.delenv(models.VARIABLE, raising=False)
+    assert models.find_model(None) == tmp_path
+    monkeypatch.setenv(models.VARIABLE, "/from/variable")
+    assert models.find_model(None) == Path("/from/variable")
+    assert models.find_model(Path("/from/option")) == Path("/from/option")
+
+
+def test_a_direct_model_refuses_to_think():
+    direct = models.Model(None, "baseline", "direct")  # pyright: ignore[reportArgumentType]
+    assert direct.effort(None) is Effort.NONE
+    with pytest.raises(models.ConfigError, match="use --effort none"):
+        direct.effort("low")
+
+
+def damage(folder: Path, file: str, how: str) -> None:
+    path = folder / file
+    match how:
+        case "missing":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case "truncated":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        case "noise":
+            path.write_bytes(b"\xff\x00" + path.read_bytes()[2:])
+        case "null":
+            path.write_text("null")
+        case _:
+            path.write_text("{}")
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "truncated", "noise", "null", "object"])
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, CONFIG_FILE, PONDER_FILE, "tokenizer.json"])
+def test_a_damaged_checkpoint_is_one_sentence_naming_it(run, micro_checkpoint, tmp_path, file, how):
+    folder = tmp_path / "model"
+    shutil.copytree(micro_checkpoint, folder)
+    damage(folder, file, how)
+    said = one_sentence(run("think", "q", "--model", str(folder), "--device", "cpu"))
+    assert str(folder) in said
+
+
+def test_no_such_model_and_an_over_long_prompt(run, micro_checkpoint):
+    assert "no model directory '/no/such'" in one_sentence(run("think", "q", "--model", "/no/such"))
+    long = "7" * 5000
+    assert "shorten the prompt" in one_sentence(run("think", long, "--model", str(micro_checkpoint)))
+    assert "unknown device 'tpu'" in one_sentence(
+        run("think", "q", "--model", str(micro_checkpoint), "--device", "tpu")
+    )
+
+
+@pytest.mark.parametrize("effort", ["none", "max"])
+def test_a_real_checkpoint_thinks_and_a_seed_repeats_it(run, micro_checkpoint, effort):
+    arguments = ["think", "What is 12 * 34?", "--model", str(micro_checkpoint), "--effort", effort, "--json"]
+    arguments += ["--temperature", "1", "--seed", "4"]
+    first, again = (json.loads(run(*arguments).out) for _ in range(2))
+    assert first["answer"] == again["answer"] and first["tokens"] == again["tokens"]
+    assert first["tokens"]["answer"] > 0
+
+
+def test_chat_answers_line_by_line_and_obeys_commands(run, scripted, piped):
+    piped(b"what is 2+2?\n\n/effort none\nand now?\n/help\n/new\n/quit\nnever asked\n")
+    outcome = run("chat")
+    assert (outcome.code, outcome.out) == (0, "4\n4\n")
+    assert "effort none" in outcome.err and "/quit leaves" in outcome.err
+
+
+def test_chat_as_json(run, scripted, piped):
+    piped(b"one\n/effort none\ntwo\n")
+    first, second = json.loads(run("chat", "--json").out)
+    assert (first["prompt"], first["answer"], first["effort"]) == ("one", "4", "medium")
+    assert (second["prompt"], second["effort"], second["blocks"]) == ("two", "none", [])
+    piped(b"")
+    assert json.loads(run("chat", "--json").out) == []
+
+
+def test_chat_keeps_the_conversation_without_its_thoughts(run, monkeypatch, scripted, piped):
+    seen = []
+    sampler = models.load(None).sampler
+    extend = type(sampler).extend
+    monkeypatch.setattr(type(sampler), "extend", lambda self, p, *a: seen.append(p[0].messages) or extend(self, p, *a))
+    piped(b"one\ntwo\n")
+    run("chat")
+    assert [(m.role, m.content) for m in seen[-1]] == [("user", "one"), ("assistant", "4"), ("user", "two")]
+
+
+@pytest.mark.parametrize(
+    ("raw", "part"), [(b"\xff\n", "line 1 is not UTF-8"), (b"/fly\n", "unknown command '/fly'"), (b"/effort x", "'x'")]
+)
+def test_bad_chat(run, scripted, piped, raw, part):
+    piped(raw)
+    assert part in one_sentence(run("chat"))
