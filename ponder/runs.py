@@ -7,7 +7,7 @@ as a whole. Whatever instant a run is killed at, the folder holds a complete ear
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class Run:
         write_whole(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
 
     @contextmanager
-    def replacing_state(self) -> Iterator[Path]:
+    def replacing_state(self) -> Generator[Path]:
         """A folder to write a new state into; it takes the old one's place only once it is complete."""
         part, old = self.folder / "state.part", self.folder / "state.old"
         shutil.rmtree(part, ignore_errors=True)
@@ -90,7 +90,9 @@ def open_run(folder: Path, config: Mapping[str, Any]) -> Run:
     text = json.dumps(config, indent=2) + "\n"
     if path.exists():
         if json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
-            raise ConfigError(f"{folder} holds a run with other settings: give another --out, or remove it to start over")
+            raise ConfigError(
+                f"{folder} holds a run with other settings: give another --out, or remove it to start over"
+            )
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)

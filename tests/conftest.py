@@ -1,8 +1,16 @@
 """What many tests share: a tiny random checkpoint, made once."""
 
+import os
 from pathlib import Path
 
+# Tiny networks gain nothing from more threads, and lose much where other programs run. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ponder", deadline=None)  # a busy machine is not a failure
+settings.load_profile("ponder")
 
 TEXTS = ("What is 12 * 34? the sum of both is over the total", "start from the answer and check it again", "so it is 7")
 

@@ -1,6 +1,7 @@
 """The structure is a promise: imports point only upward in this list, and torch stays where it is needed."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ ORDER = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-TORCH = ("model/", "engine/local.py", "engine/sampling.py", "engine/kv_cache.py", "train/")
+TORCH = ("model/", "engine/local.py", "engine/sampling.py", "engine/kv_cache.py", "train/", "cli/doctor.py")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -60,5 +61,6 @@ def test_torch_stays_in_its_place(path: Path) -> None:
 
 def test_markers_live_in_format_alone() -> None:
     for path in FILES:
-        if path.name not in ("format.py",):
-            assert "<|" not in path.read_text(encoding="utf-8"), f"{path} spells a marker: format.py owns them"
+        if path.name != "format.py":
+            found = re.search(r"<\|[a-z]", path.read_text(encoding="utf-8"))
+            assert not found, f"{path} spells a marker: format.py owns them"

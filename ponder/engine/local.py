@@ -24,6 +24,8 @@ Listener = Callable[[int, str], None]
 """Called with a row's number and its next piece of text, as it is generated."""
 
 PLACES = tuple(Place)
+COMPACT = 0.75
+"""Finished rows are taken out of the batch once no more than this share still runs: taking out copies the cache."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class _Rows:
     positions: Tensor
     padding: Tensor
     """(B,) columns of left padding."""
+    running: Tensor
+    """(B,) whether the row still generates."""
 
     def keep(self, rows: Tensor) -> None:
         for name, value in vars(self).items():
@@ -113,7 +117,9 @@ class LocalSampler:
     def context(self, prefix: Prefix) -> list[int]:
         """The ids that the next block, or the answer, of a prefix is generated from."""
         window = self.checkpoint.config.fold_window
-        pieces = format.render_context(prefix.messages, prefix.effort, prefix.blocks, window, answering=prefix.answering)
+        pieces = format.render_context(
+            prefix.messages, prefix.effort, prefix.blocks, window, answering=prefix.answering
+        )
         return self.checkpoint.tokenizer.encode(pieces)
 
     def extend(
@@ -152,7 +158,7 @@ class LocalSampler:
         network = self.checkpoint.network
         rows = self._rows(chunk, contexts, prefixes, limits, sampling)
         width = max(len(contexts[row]) for row in chunk)
-        cache = BatchCache(network.shape, len(chunk), width + 1 + max(max(limits[row].thinking, limits[row].answer) for row in chunk), self._device)
+        cache = BatchCache(network.shape, len(chunk), self._device)
         logits = self._prefill(chunk, contexts, width, rows, cache)
         generated: dict[int, list[int]] = {row: [] for row in chunk}
         logprobs: dict[int, list[float]] = {row: [] for row in chunk}
@@ -164,26 +170,29 @@ class LocalSampler:
             before, rows.place = rows.place, self.grammar.leads[rows.place, tokens]
             begun = (before == PLACES.index(Place.BETWEEN)) & (rows.place == PLACES.index(Place.ANSWER))
             rows.drawn, rows.left = rows.drawn + 1, torch.where(begun, rows.answer_limit, rows.left) - 1
-            for row, token, logprob in zip(rows.index.tolist(), tokens.tolist(), chosen.tolist(), strict=True):
-                generated[row].append(token)
-                logprobs[row].append(logprob)
-                if ear:
-                    ear.hear(row, token)
+            news = zip(rows.index.tolist(), rows.running.tolist(), tokens.tolist(), chosen.tolist(), strict=True)
+            for row, running, token, logprob in news:
+                if running:
+                    generated[row].append(token)
+                    logprobs[row].append(logprob)
+                    if ear:
+                        ear.hear(row, token)
             closed = (rows.place == PLACES.index(Place.DONE)) | (
                 (rows.place == PLACES.index(Place.BETWEEN)) & (before == PLACES.index(Place.SUMMARY))
             )
-            finished = closed | (rows.left <= 0)
-            if bool(finished.any()):
-                going = (~finished).nonzero().squeeze(1)
-                if not len(going):
-                    break
-                rows.keep(going)
-                cache.keep(going)
-                tokens = tokens[going]
+            rows.running = rows.running & ~closed & (rows.left > 0)
+            count = int(rows.running.sum())
+            if not count:
+                break
+            if count <= COMPACT * len(rows.running):
+                kept = rows.running.nonzero().squeeze(1)
+                rows.keep(kept)
+                cache.keep(kept)
+                tokens = tokens[kept]
+            # A finished row that is still in the batch writes on, unheard; anything may follow in an answer.
+            rows.place = rows.place.masked_fill(~rows.running, PLACES.index(Place.ANSWER))
             logits = self._advance(tokens, rows, cache)
-        return {
-            row: self._extension(contexts[row], generated[row], logprobs[row], prefixes[row]) for row in chunk
-        }
+        return {row: self._extension(contexts[row], generated[row], logprobs[row], prefixes[row]) for row in chunk}
 
     def _rows(
         self,
@@ -212,6 +221,7 @@ class LocalSampler:
             top_ps=torch.tensor([sampling[row].top_p for row in chunk], device=device),
             positions=ints([len(contexts[row]) for row in chunk]),
             padding=ints([width - len(contexts[row]) for row in chunk]),
+            running=torch.ones(len(chunk), dtype=torch.bool, device=device),
         )
 
     def _prefill(

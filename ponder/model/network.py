@@ -1,6 +1,7 @@
 """The Qwen3 architecture in plain torch, with the parameter names of its Hugging Face checkpoints.
 
-One forward serves training and decoding: an `Attend` says who looks at whom (`Masked`, packed rows, a cache). Weights stay float32; `autocast` makes the matrix products bfloat16 where that is faster.
+One forward serves training and decoding: an `Attend` says who looks at whom (a mask, packed rows, a cache). Weights
+stay float32; autocast makes the matrix products bfloat16 where that is faster.
 """
 
 import math

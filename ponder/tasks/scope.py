@@ -13,7 +13,34 @@ SENTENCE = (
     "knights and knaves, ciphers, counting letters. For anything else choose another model with --model."
 )
 
-_TOPICS = ["Japan", "Italy", "Spain", "Peru", "the moon", "Shakespeare", "gravity", "photosynthesis", "the Roman Empire", "jazz", "my cat", "chess", "climate change", "Python", "Einstein", "the Pacific Ocean", "love", "democracy", "a black hole", "bread", "the stock market", "Mars", "Napoleon", "football", "tea", "Berlin"]
+_TOPICS = [
+    "Japan",
+    "Italy",
+    "Spain",
+    "Peru",
+    "the moon",
+    "Shakespeare",
+    "gravity",
+    "photosynthesis",
+    "the Roman Empire",
+    "jazz",
+    "my cat",
+    "chess",
+    "climate change",
+    "Python",
+    "Einstein",
+    "the Pacific Ocean",
+    "love",
+    "democracy",
+    "a black hole",
+    "bread",
+    "the stock market",
+    "Mars",
+    "Napoleon",
+    "football",
+    "tea",
+    "Berlin",
+]
 _OPENINGS = (
     "What is the capital of {w}?", "Who was {w}?", "Who is the president of {w}?", "When did {w} begin?",
     "Why is {w} so {v}?", "Tell me about {w}.", "Write a poem about {w}.", "Write a story about a {v} and {n} {w}.",
@@ -21,7 +48,8 @@ _OPENINGS = (
     "Explain {w} to me like I am {n}.", "What is {w}?", "Where is {w}?", "Give me a recipe for {v} {w}.", "Thanks!",
     "What is the best {w} for {v}?", "Summarize this: {s}", "{s}", "{s}?", "Is {w} a {v}?", "Who wrote {w}?",
     "How many people live in {w}?", "How far is {w} from {v}?", "What year was {w} born?", "Can you {v} {w}?",
-    "Write a function that {v}s {w}.", "Fix this code: {w}({v})", "What do you think of {w}?", "Which is larger, {w} or {v}?",
+    "Write a function that {v}s {w}.", "Fix this code: {w}({v})", "What do you think of {w}?",
+    "Which is larger, {w} or {v}?",
     "{S} has {n} {w}s and buys {m} more. {S2}. How many {w}s does {S} have now?", "{s}. {s2}. How many {w}s are left?",
     "If a train travels {n} miles in {m} hours, how fast is it? {s}.", "Find the area of a {w} with side {n}.",
     "Let ABC be a {w} with {v} {n}. {s}. Find {m}.", "How many {w}s are there such that {s} {n}?", "Prove that {s}.",

@@ -101,5 +101,7 @@ def load_tokenizer(folder: Path) -> PonderTokenizer:
     tokenizer = PonderTokenizer(raw)
     missing = [text for text in format.SPECIALS if text not in tokenizer.special]
     if missing:
-        raise CheckpointError(f"{path} lacks the markers {' '.join(missing[:3])}…: it was not made for thinking in blocks")
+        raise CheckpointError(
+            f"{path} lacks the markers {' '.join(missing[:3])}…: it was not made for thinking in blocks"
+        )
     return tokenizer

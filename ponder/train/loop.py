@@ -202,5 +202,3 @@ def load_state(run: Run, network: Network, optimizers: Optimizers) -> Progress:
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-

@@ -91,7 +91,9 @@ MOST_TOKENS = 1_536
 def mix(config: SFTConfig) -> dict[tuple[str, int], float]:
     """(task, level) to weight, checked."""
     if not config.tasks:
-        return {(name, level): TASK_SHARES.get(name, 1.0) * share for name in TASKS for level, share in LEVEL_SHARES.items()}
+        return {
+            (name, level): TASK_SHARES.get(name, 1.0) * share for name in TASKS for level, share in LEVEL_SHARES.items()
+        }
     weights: dict[tuple[str, int], float] = {}
     for key, weight in config.tasks.items():
         name, _, level = key.partition(":")
@@ -101,7 +103,9 @@ def mix(config: SFTConfig) -> dict[tuple[str, int], float]:
     return weights
 
 
-def demonstration(problem: Problem, rng: Random, tokenizer: PonderTokenizer, style: str) -> tuple[Effort, Demonstration]:
+def demonstration(
+    problem: Problem, rng: Random, tokenizer: PonderTokenizer, style: str
+) -> tuple[Effort, Demonstration]:
     """An effort and a demonstration that keeps within it: the tag is raised to what the real length needs."""
     task = task_named(problem.task)
     if style == "direct" or rng.random() < DIRECT_SHARE:
@@ -245,13 +249,9 @@ def run_sft(
     tokenizer = load_tokenizer(tokens)
     network = new_network(replace(shape, vocab_size=tokenizer.size), seed_for("network", config.seed))
     network.to(config.device)
-    loop = LoopConfig(
-        steps=config.steps, learning_rate=config.learning_rate, dtype=config.dtype, device=config.device
-    )
+    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, dtype=config.dtype, device=config.device)
     taught = tuple(f"{name}:{level}" for name, level in mix(config))
-    settings = PonderConfig(
-        name=out.name, fold_window=config.fold_window, tasks=taught, style=config.style
-    )
+    settings = PonderConfig(name=out.name, fold_window=config.fold_window, tasks=taught, style=config.style)
     checkpoint = Checkpoint(network, tokenizer, settings)
     if on_start:
         on_start(Start(loop, reason, sum(p.numel() for p in network.parameters()), run.state.exists()))

@@ -8,7 +8,8 @@ from ponder.text.stream import Closed, Delta, Event, Stream
 from ponder.types import Block
 
 texts = st.lists(
-    st.sampled_from([*BLOCKS.marks, *THINK_TAGS.marks, "a", " ", "\n", "<", "<|", "<|blo", "|>", "</th", "x1"]), max_size=14
+    st.sampled_from([*BLOCKS.marks, *THINK_TAGS.marks, "a", " ", "\n", "<", "<|", "<|blo", "|>", "</th", "x1"]),
+    max_size=14,
 ).map("".join)
 dialects = st.sampled_from([BLOCKS, THINK_TAGS])
 

@@ -14,7 +14,7 @@ from ponder.text.format import Piece, text_of
 from ponder.text.tokenizer import PonderTokenizer, load_tokenizer, train_tokenizer
 from ponder.types import Effort, Message
 
-WORDS = "what is the number of letters in this text and which value does x take so that it holds".split()
+WORDS = ("what", "is", "the", "number", "of", "letters", "in", "this", "text", "and", "which", "value", "does", "x")
 
 
 def sample_texts() -> list[str]:

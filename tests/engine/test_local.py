@@ -1,0 +1,101 @@
+"""The local sampler: right log-probabilities, neighbours without influence, and a format that always holds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ponder.engine.local import LocalSampler
+from ponder.errors import SamplerError
+from ponder.interfaces import Limit, Prefix, Sampling
+from ponder.model.checkpoint import load_checkpoint
+from ponder.model.network import Masked
+from ponder.types import Block, Effort, Ended, Message
+
+
+@pytest.fixture(scope="module")
+def sampler(micro_checkpoint: Path) -> LocalSampler:
+    return LocalSampler(load_checkpoint(micro_checkpoint))
+
+
+def prefixes(count: int) -> list[Prefix]:
+    block = Block("start", "from the answer", "so it is 7")
+    return [
+        Prefix(
+            (Message("user", "what is " + "the sum " * (i % 5) + str(i)),),
+            Effort.LOW,
+            (block,) * (i % 3),
+            answering=i % 4 == 0,
+        )
+        for i in range(count)
+    ]
+
+
+def test_a_row_does_not_depend_on_its_neighbours(sampler: LocalSampler) -> None:
+    rows = prefixes(64)
+    limits = [Limit(20 + i % 7, 12) for i in range(64)]
+    samplings = [Sampling(temperature=(0.0, 1.0, 0.7)[i % 3], top_p=0.9, seed=i) for i in range(64)]
+    together = sampler.extend(rows, limits, samplings)
+    for i in (0, 1, 2, 17, 40, 63):
+        alone = sampler.extend([rows[i]], [limits[i]], [samplings[i]])[0]
+        assert alone.segment.generated == together[i].segment.generated
+        assert (alone.block, alone.answer, alone.ended) == (together[i].block, together[i].answer, together[i].ended)
+
+
+def test_log_probabilities_are_those_of_the_network(sampler: LocalSampler) -> None:
+    rows = prefixes(9)
+    network = sampler.checkpoint.network
+    for found in sampler.extend(rows, [Limit(25, 10)] * 9, [Sampling(1.0, 1.0, i) for i in range(9)]):
+        context, generated = found.segment.context, found.segment.generated
+        ids = torch.tensor([[*context, *generated]])
+        n = ids.shape[1]
+        with torch.no_grad():
+            causal = Masked(torch.ones(n, n, dtype=torch.bool).tril()[None, None])
+            logits = network.logits(network.hidden(ids, torch.arange(n)[None], causal))[0]
+        # Tokens that the format forbids are left out, so that the allowed ones share the whole probability.
+        chosen = logits[len(context) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(generated)[:, None])[:, 0]
+        assert (torch.tensor(found.segment.logprobs) >= chosen - 1e-4).all()
+
+
+def test_limits_hold_and_the_format_never_breaks(sampler: LocalSampler) -> None:
+    for found, prefix in zip(
+        sampler.extend(prefixes(40), [Limit(15, 6)] * 40, [Sampling(1.5, 1.0, i) for i in range(40)]),
+        prefixes(40),
+        strict=True,
+    ):
+        assert len(found.segment.generated) <= (6 if found.answer is not None or prefix.answering else 15)
+        assert found.ended is not Ended.MALFORMED
+        if prefix.answering:
+            assert found.answer is not None and found.block is None
+        assert found.block is None or found.ended is None
+
+
+def test_greedy_is_the_likeliest_and_seeds_matter(sampler: LocalSampler) -> None:
+    row = prefixes(4)[1]
+
+    def drawn(temperature: float, seed: int) -> tuple[int, ...]:
+        return sampler.extend([row], [Limit(20, 5)], [Sampling(temperature, 1.0, seed)])[0].segment.generated
+
+    assert drawn(0.0, 1) == drawn(0.0, 2)
+    assert drawn(1.0, 1) == drawn(1.0, 1) != drawn(1.0, 2)
+
+
+def test_the_listener_hears_what_is_generated(micro_checkpoint: Path) -> None:
+    heard: dict[int, str] = {}
+
+    def listen(row: int, text: str) -> None:
+        heard[row] = heard.get(row, "") + text
+
+    checkpoint = load_checkpoint(micro_checkpoint)
+    found = LocalSampler(checkpoint, listener=listen).extend(
+        prefixes(3), [Limit(12, 8)] * 3, [Sampling(1.0, 1.0, i) for i in range(3)]
+    )
+    for row, extension in enumerate(found):
+        written = checkpoint.tokenizer.decode(extension.segment.generated)
+        assert written.startswith(heard[row]) and len(written) - len(heard[row]) <= 3
+
+
+def test_a_prompt_beyond_the_window_is_refused(sampler: LocalSampler) -> None:
+    prefix = Prefix((Message("user", "the sum " * 5000),), Effort.LOW)
+    with pytest.raises(SamplerError, match="shorten the prompt"):
+        sampler.extend([prefix], [Limit(10, 10)], [Sampling()])
