@@ -4,7 +4,8 @@ A chain grows block by block. When its thinking budget is used up it must answer
 never part of that budget, so there is always room for it.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ponder.errors import ProblemError
@@ -13,6 +14,8 @@ from ponder.seeds import seed_for
 from ponder.text.effort import BUDGETS, Budget
 from ponder.types import Block, Completion, Effort, Message, Segment, Tokens
 
+SIDE_BY_SIDE = 256
+"""Most chains that think in one batch."""
 SMALLEST_BLOCK = 8
 """With fewer thinking tokens left than this, a block is not begun."""
 
@@ -51,17 +54,21 @@ class _Chain:
         return Sampling(self.request.temperature, self.request.top_p, seed)
 
 
-def think(requests: Sequence[Request], sampler: Sampler) -> list[Completion]:
-    """A completion for every request, all thinking side by side in one batch."""
-    return [chain.done for chain in _run(requests, sampler) if chain.done]
+def think(
+    requests: Sequence[Request], sampler: Sampler, *, on_done: Callable[[int], None] | None = None
+) -> list[Completion]:
+    """A completion for every request; `on_done` hears how many are finished.
 
-
-def _run(requests: Sequence[Request], sampler: Sampler) -> list[_Chain]:
+    Up to SIDE_BY_SIDE chains think in one batch, and as soon as one has answered the next takes its place.
+    """
     chains = [_Chain(request, request.budget or BUDGETS[request.effort]) for request in requests]
     for chain in chains:
         _check(chain.request.messages)
         chain.answering = chain.budget.thinking < SMALLEST_BLOCK
-    while open_chains := [chain for chain in chains if chain.done is None]:
+    waiting, open_chains = deque(chains), list[_Chain]()
+    while waiting or open_chains:
+        while waiting and len(open_chains) < SIDE_BY_SIDE:
+            open_chains.append(waiting.popleft())
         extensions = sampler.extend(
             [chain.prefix() for chain in open_chains],
             [chain.limit() for chain in open_chains],
@@ -69,7 +76,10 @@ def _run(requests: Sequence[Request], sampler: Sampler) -> list[_Chain]:
         )
         for chain, extension in zip(open_chains, extensions, strict=True):
             _grow(chain, extension)
-    return chains
+        open_chains = [chain for chain in open_chains if chain.done is None]
+        if on_done:
+            on_done(len(chains) - len(waiting) - len(open_chains))
+    return [chain.done for chain in chains if chain.done]
 
 
 def _check(messages: Sequence[Message]) -> None:

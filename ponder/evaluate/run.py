@@ -13,11 +13,8 @@ from ponder.types import Completion, Effort, Ended, Grade, Message, Problem, Tok
 
 SINGLE = "single"
 """The search of one plain chain."""
-CHUNK = 192
-"""Most chains that think side by side; progress is told after each such chunk."""
-
 OnProgress = Callable[[int, int], None]
-"""Called with the chains that are done and all there are."""
+"""Called with the number of chains that are done and of all there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,20 +97,13 @@ def evaluate(
 ) -> list[Record]:
     """A record for every problem and effort; many problems of all sets think side by side."""
     jobs = [_Job(s, p, effort) for effort in settings.efforts for s in sets for p in s.problems]
-    total, done = len(jobs) * settings.samples, 0
-    size = max(1, CHUNK // settings.samples)
-    records: list[Record] = []
-    for start in range(0, len(jobs), size):
-        chunk = jobs[start : start + size]
-        requests = [_request(job, settings, sample) for job in chunk for sample in range(settings.samples)]
-        completions = think(requests, sampler)
-        for index, job in enumerate(chunk):
-            own = completions[index * settings.samples : (index + 1) * settings.samples]
-            records.append(_record(job, settings, own))
-        done += len(requests)
-        if on_progress:
-            on_progress(done, total)
-    return records
+    requests = [_request(job, settings, sample) for job in jobs for sample in range(settings.samples)]
+    tell = (lambda done: on_progress(done, len(requests))) if on_progress else None
+    completions = think(requests, sampler, on_done=tell)
+    return [
+        _record(job, settings, completions[index * settings.samples : (index + 1) * settings.samples])
+        for index, job in enumerate(jobs)
+    ]
 
 
 def _request(job: _Job, settings: Settings, sample: int) -> Request:

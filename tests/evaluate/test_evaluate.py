@@ -89,7 +89,7 @@ def test_chunks_cover_everything_once_and_progress_ends_at_the_total(count, samp
     chosen = (Effort.NONE, Effort.MEDIUM, Effort.HIGH)[:efforts]
     told: list[tuple[int, int]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ponder.evaluate.run.CHUNK", 7)
+        patch.setattr("ponder.think.SIDE_BY_SIDE", 7)
         settings = Settings(efforts=chosen, samples=samples, temperature=1.0)
         records = evaluate([toys], settings, sampler, on_progress=lambda *done: told.append(done))
     assert [(r.effort, r.id) for r in records] == [(e, p.id) for e in chosen for p in toys.problems]
