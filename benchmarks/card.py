@@ -1,0 +1,203 @@
+"""Writes a model's card, its learning curve and the results table of the README, from what the commands printed.
+
+``python -m benchmarks.card ponder-mini runs/ponder-mini`` reads ``benchmarks/results/ponder-mini/*.json`` (each the
+``--json`` output of the `ponder eval` command that stands in COMMANDS) and the run's metrics. Nothing is typed by hand.
+"""
+
+import argparse
+import json
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from ponder.runs import Run
+from ponder.tasks import TASKS
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {
+    "levels": "ponder eval --task all:1 --task all:2 --task all:3 --task all:4 --n 500 --effort none,medium --json",
+    "gym": "ponder eval --gym products:2 --gym chain_sum:2 --gym simple_equations:2 --gym mini_sudoku:2 "
+    "--gym knights_knaves:2 --gym caesar_cipher:2 --gym letter_counting:2 --gym countdown:2 --n 200 --json",
+    "sampled": "ponder eval --task all:2 --n 64 --samples 16 --temperature 1 --json",
+    "direct": "ponder eval --model runs/direct/checkpoint --task all:2 --n 500 --effort none --json",
+}
+Summary = Mapping[str, Any]
+
+
+def read(name: str) -> dict[str, list[Summary]]:
+    """What each command printed, where it has been run."""
+    folder = ROOT / "benchmarks" / "results" / name
+    files = {part: folder / f"{part}.json" for part in COMMANDS}
+    return {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items() if file.exists()}
+
+
+def percent(summary: Summary | None) -> str:
+    """An accuracy with its interval, in percent."""
+    if summary is None or summary["accuracy"] is None:
+        return "–"
+    return f"{100 * summary['accuracy']:.1f} ({100 * summary['low']:.0f}–{100 * summary['high']:.0f})"
+
+
+def find(summaries: Iterable[Summary], **wanted: object) -> Summary | None:
+    """The summary with these values."""
+    return next((one for one in summaries if all(one[key] == value for key, value in wanted.items())), None)
+
+
+def average(summaries: Sequence[Summary | None]) -> str:
+    """The mean accuracy over tasks, in percent."""
+    shares = [one["accuracy"] for one in summaries if one and one["accuracy"] is not None]
+    return f"{100 * sum(shares) / len(shares):.1f}" if shares else "–"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def standard(found: Mapping[str, list[Summary]]) -> str:
+    """Level 2: thinking, the same model answering at once, the direct baseline, samples."""
+    levels, direct, sampled = found["levels"], found.get("direct", []), found.get("sampled", [])
+    rows: list[list[str]] = []
+    columns: list[list[Summary | None]] = [[], [], []]
+    for name in TASKS:
+        thinking = find(levels, task=name, level=2, effort="medium")
+        at_once = find(levels, task=name, level=2, effort="none")
+        baseline = find(direct, task=name, level=2, effort="none")
+        drawn = find(sampled, task=name, level=2)
+        for column, one in zip(columns, (thinking, at_once, baseline), strict=True):
+            column.append(one)
+        passes = drawn["pass_at_k"] if drawn else {}
+        ends = " / ".join(f"{100 * passes[k]:.0f}" for k in ("1", "16") if k in passes) or "–"
+        tokens = f"{thinking['tokens']:.0f}" if thinking else "–"
+        rows.append([name, percent(thinking), percent(at_once), percent(baseline), ends, tokens])
+    rows.append(["**mean**", *(f"**{average(column)}**" for column in columns), "", ""])
+    head = ["task, level 2", "thinking (medium)", "at once (none)", "direct baseline", "T=1: pass@1 / @16", "tokens"]
+    return table(head, rows)
+
+
+def by_level(found: Mapping[str, list[Summary]]) -> str:
+    """Thinking against answering at once, every level."""
+    rows = []
+    for name, task in TASKS.items():
+        cells = [
+            " vs ".join(percent(find(found["levels"], task=name, level=level, effort=e)) for e in ("medium", "none"))
+            for level in task.levels
+        ]
+        rows.append([name, *cells])
+    return table(["task", "level 1", "level 2", "level 3", "level 4"], rows)
+
+
+def gym(found: Mapping[str, list[Summary]]) -> str:
+    """Reasoning-gym's own generator and scorer beside our wordings."""
+    rows = []
+    for one in found.get("gym", []):
+        twin = next((task.name for task in TASKS.values() if f"gym:{task.gym}" == one["task"]), "")
+        ours = find(found["levels"], task=twin, level=one["level"], effort="medium")
+        rows.append([f"{one['task']}", percent(one), f"{twin}: {percent(ours)}"])
+    return table(["reasoning-gym task", "its generator, its scorer", "our generator and wordings"], rows)
+
+
+def curve(run: Run, picture: Path) -> str:
+    """The learning curve as a picture and a table; returns the table."""
+    records = run.metrics()
+    steps = [record for record in records if "loss" in record]
+    marks = {record["step"]: record["evaluation"]["mean"] for record in records if "evaluation" in record}
+    figure, left = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    tokens = [record["tokens"] / 1e6 for record in steps]
+    left.plot(tokens, [record["loss"] for record in steps], color="0.6", linewidth=0.8)
+    left.set(xlabel="million tokens read", ylabel="loss (nats a token)", yscale="log")
+    right = left.twinx()
+    at = {record["step"]: record["tokens"] / 1e6 for record in steps}
+    points = [(at[step], 100 * share) for step, share in marks.items() if step in at]
+    right.plot(*zip(*points, strict=True), "o-", color="tab:blue")
+    right.set(ylabel="validation, level 2, mean of tasks (%)", ylim=(0, 100))
+    figure.savefig(picture, dpi=130)
+    rows = []
+    for record in steps:
+        if record["step"] in marks:
+            minutes = record["seconds"] / 60
+            share = f"{100 * marks[record['step']]:.1f} %"
+            rows.append([str(record["step"]), f"{record['tokens'] / 1e6:.1f}M", f"{minutes:.0f}", share])
+    return table(["step", "tokens read", "minutes", "validation, 20 problems a task, greedy"], rows)
+
+
+def card(name: str, run: Run, found: Mapping[str, list[Summary]]) -> str:
+    """The whole card."""
+    last = [record for record in run.metrics() if "loss" in record][-1]
+    config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
+    settled = json.loads((run.folder / "settled.json").read_text(encoding="utf-8"))
+    folder = ROOT / "models" / name
+    points = curve(run, folder / "curve.png")
+    rate, trained = last["tokens"] / last["seconds"], last["trained"] / last["seconds"]
+    return f"""---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# {name}
+
+Thinks in folding blocks about nine kinds of problem, and was trained from nothing by this repository's own code, on
+demonstrations that the tasks' solvers made while it trained. It knows nothing else, and says so when asked.
+
+* **Command**: `ponder train sft --recipe recipes/{name}.yaml --out runs/{name}` (seed {config["seed"]})
+* **Trained**: {last["step"]} steps, {last["tokens"] / 1e6:.1f}M tokens read, {last["trained"] / 1e6:.1f}M of them
+  learned, {last["seconds"] / 60:.0f} minutes on {settled["threads"]} threads of {platform.machine()} in
+  {settled["dtype"]}, other programs running beside it: {rate:,.0f} tokens/s read, {trained:,.0f} learned,
+  {100 * last["waited"] / last["seconds"]:.1f} % of the time waiting for data
+* **Weights**: {(folder / "model.safetensors").stat().st_size / 1e6:.1f} MB, Qwen3 architecture; loads with
+  `AutoModelForCausalLM.from_pretrained`
+
+Accuracy in percent on held-out problems, greedy, with 95 % Wilson intervals.
+
+## Level 2, the standard
+
+{standard(found)}
+
+The direct baseline is a network of the same size taught only to answer at once, in the same mix.
+
+## Every level, thinking (medium) against answering at once (none)
+
+{by_level(found)}
+
+## Reasoning-gym
+
+{gym(found)}
+
+## Learning curve
+
+![learning curve](curve.png)
+
+{points}
+
+## Commands behind the numbers
+
+{"".join(f"* `{COMMANDS[part]}`{chr(10)}" for part in found)}"""
+
+
+def main() -> None:
+    """Write the card and the README's table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("run", type=Path)
+    given = parser.parse_args()
+    found = read(given.name)
+    (ROOT / "models" / given.name / "README.md").write_text(card(given.name, Run(given.run), found), encoding="utf-8")
+    readme = ROOT / "README.md"
+    marks = ("<!-- results -->", "<!-- /results -->")
+    text = f"{marks[0]}\n{standard(found)}\n{marks[1]}"
+    old = readme.read_text(encoding="utf-8")
+    pattern = re.compile(re.escape(marks[0]) + ".*?" + re.escape(marks[1]), re.DOTALL)
+    readme.write_text(pattern.sub(lambda _: text, old), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
