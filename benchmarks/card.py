@@ -29,6 +29,8 @@ COMMANDS = {
     "direct": "ponder eval --model runs/direct/checkpoint --task all:2 --n 500 --effort none --json",
 }
 Summary = Mapping[str, Any]
+USUAL_N = 500
+"""Cells with fewer problems than this say so: some levels do not have more, and samples cost more."""
 
 
 def read(name: str) -> dict[str, list[Summary]]:
@@ -42,7 +44,8 @@ def percent(summary: Summary | None) -> str:
     """An accuracy with its interval, in percent."""
     if summary is None or summary["accuracy"] is None:
         return "–"
-    return f"{100 * summary['accuracy']:.1f} ({100 * summary['low']:.0f}–{100 * summary['high']:.0f})"
+    fewer = f", n={summary['n']}" if summary["n"] < USUAL_N else ""
+    return f"{100 * summary['accuracy']:.1f} ({100 * summary['low']:.0f}–{100 * summary['high']:.0f}{fewer})"
 
 
 def find(summaries: Iterable[Summary], **wanted: object) -> Summary | None:

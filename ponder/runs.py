@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ponder.errors import ConfigError
+from ponder.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,17 @@ class Run:
             os.replace(old, self.state)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from one of a run's own files."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as err:
+        raise CheckpointError(f"{path} is damaged ({err}): remove {path.parent} to start the run over") from err
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is damaged (not an object): remove {path.parent} to start the run over")
+    return value
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a kill leaves either the old one or the new one."""
     part = path.with_name(path.name + ".part")
@@ -89,7 +100,7 @@ def open_run(folder: Path, config: Mapping[str, Any]) -> Run:
     path = folder / "config.json"
     text = json.dumps(config, indent=2) + "\n"
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+        if read_json(path) != json.loads(text):
             raise ConfigError(
                 f"{folder} holds a run with other settings: give another --out, or remove it to start over"
             )

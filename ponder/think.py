@@ -12,7 +12,7 @@ from ponder.errors import ProblemError
 from ponder.interfaces import Extension, Limit, Prefix, Sampler, Sampling
 from ponder.seeds import seed_for
 from ponder.text.effort import BUDGETS, Budget
-from ponder.types import Block, Completion, Effort, Message, Segment, Tokens
+from ponder.types import Block, Completion, Effort, Message, Tokens
 
 SIDE_BY_SIDE = 256
 """Most chains that think in one batch."""
@@ -39,7 +39,8 @@ class _Chain:
     budget: Budget
     blocks: tuple[Block, ...] = ()
     tokens: Tokens = Tokens()
-    segments: tuple[Segment, ...] = ()
+    extended: int = 0
+    """How often the chain has been extended; each extension draws from a seed of its own."""
     answering: bool = False
     done: Completion | None = None
 
@@ -50,7 +51,7 @@ class _Chain:
         return Limit(self.budget.thinking - self.tokens.thinking, self.budget.answer)
 
     def sampling(self) -> Sampling:
-        seed = seed_for(self.request.seed, len(self.segments))
+        seed = seed_for(self.request.seed, self.extended)
         return Sampling(self.request.temperature, self.request.top_p, seed)
 
 
@@ -90,7 +91,7 @@ def _check(messages: Sequence[Message]) -> None:
 def _grow(chain: _Chain, extension: Extension) -> None:
     """Add one extension to a chain; ends the chain, or makes it answer, when it must."""
     spent = len(extension.segment.generated)
-    chain.segments += (extension.segment,)
+    chain.extended += 1
     if not chain.tokens.prompt:
         chain.tokens += Tokens(prompt=len(extension.segment.context))
     if extension.answer is not None:

@@ -22,7 +22,7 @@ ORDER = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-TORCH = ("model/", "engine/local.py", "engine/sampling.py", "engine/kv_cache.py", "train/", "cli/doctor.py")
+TORCH = ("model/", "engine/local.py", "engine/sampling.py", "engine/kv_cache.py", "train/")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

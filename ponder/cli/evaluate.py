@@ -70,6 +70,8 @@ def evaluate(
     specs = dict.fromkeys(pair for text in task or () for pair in problems.parse_spec(text))
     if not (specs or problems_file or gym):
         raise ConfigError("nothing to evaluate: give --task TASK:LEVEL, --problems FILE or --gym NAME:LEVEL")
+    if out is not None and out.is_dir():
+        raise ConfigError(f"{out} is a directory: name a file in it for the records")
     if out is not None and not out.parent.is_dir():
         raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
     sets = problems.from_file(problems_file) if problems_file else []

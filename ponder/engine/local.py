@@ -134,9 +134,9 @@ class LocalSampler:
                     f"the prompt has {len(context)} tokens and its answer up to {limit.answer}, but the model reads at "
                     f"most {longest}: shorten the prompt"
                 )
-        # One block may fill the window, however much longer the whole thought may become: contexts fold.
+        # A block, its fold and the answer must fit the window, however long the whole thought may become.
         limits = [
-            Limit(min(limit.thinking, longest - len(context)), limit.answer)
+            Limit(min(limit.thinking, max(1, (longest - len(context) - limit.answer) // 2)), limit.answer)
             for context, limit in zip(contexts, limits, strict=True)
         ]
         order = sorted(range(len(contexts)), key=lambda row: len(contexts[row]))

@@ -1,5 +1,6 @@
 """Where an evaluation's problems come from: a task's held-out part, a user's file, or reasoning-gym itself."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -56,12 +57,12 @@ def parse_spec(text: str) -> list[tuple[str, int]]:
 
 
 def distinct(task: str, level: int, split: Split, seed: int) -> Iterator[Problem]:
-    """The seed's problems of a task and level, each content once; ends when no new ones come."""
+    """The seed's problems of a task and level, none twice; ends when no new ones come."""
     seen: set[str] = set()
     repeats = 0
     for index in range(seed * SEED_SPAN, (seed + 1) * SEED_SPAN):
         problem = make(TASKS[task], level, split, index)
-        content = TASKS[task].canonical(problem.data)
+        content = json.dumps(problem.data, sort_keys=True)
         if content in seen:
             repeats += 1
             if repeats >= PATIENCE:

@@ -76,11 +76,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     shape = _shape(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
     if shape.vocab_size != tokenizer.size:
         raise CheckpointError(f"{folder}: the network knows {shape.vocab_size} tokens, the tokenizer {tokenizer.size}")
-    network = Network(shape)
     path = folder / WEIGHTS_FILE
     try:
         weights = {name: value.float() for name, value in load_file(str(path)).items()}
-        network.load_state_dict(weights)
+        with torch.device("meta"):  # nothing is allocated for sizes that the weights do not have
+            network = Network(shape)
+        network.load_state_dict(weights, assign=True)
     except (SafetensorError, OSError, RuntimeError) as err:
         reason = str(err).splitlines()[0]
         raise CheckpointError(f"{path} is missing or damaged ({reason}): fetch or train it again") from err
@@ -110,8 +111,11 @@ def _shape(config: Mapping[str, Any], path: Path) -> Shape:
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}")
     values = {field.name: config[field.name] for field in fields(Shape)}
-    if not all(isinstance(value, int | float) and 0 < value < 10**9 for value in values.values()):
-        raise CheckpointError(f"{path} holds sizes that are not positive numbers")
+    whole = {field.name for field in fields(Shape) if field.type in (int, "int")}
+    for name, value in values.items():
+        kinds = int if name in whole else int | float
+        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < 10**6:
+            raise CheckpointError(f"{path} holds {name}={value!r}, which is no size")
     return Shape(**values)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ponder.errors import ConfigError, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.sandbox.worker import Worker, WorkerError
+from ponder.seeds import seed_for
 from ponder.tasks import TASKS, split_of
 from ponder.types import Grade, Problem, Split
 
@@ -61,10 +62,15 @@ _ARITHMETIC = frozenset("0123456789+-*/() .")
 
 
 @lru_cache(maxsize=4)
+def _own_seed(name: str, seed: int) -> int:
+    """A seed far from those of other seeds: reasoning-gym's item i of seed s is its item 0 of seed s + i."""
+    return seed_for("gym", name, seed) % 2**31
+
+
 def _dataset(name: str, level: int, seed: int) -> Any:
     import reasoning_gym
 
-    return reasoning_gym.create_dataset(name, seed=seed, size=2**31, **LEVELS[name][level])
+    return reasoning_gym.create_dataset(name, seed=_own_seed(name, seed), size=2**31, **LEVELS[name][level])
 
 
 def in_worker_entries(name: str, level: int, seed: int, start: int, count: int) -> list[dict[str, Any] | None]:

@@ -7,7 +7,7 @@ training speed (`LOG.md`, 2026-11-21).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +96,15 @@ class Batch:
             outs.append(tile.attend(q[at_q:to_q], k[at_k:to_k], v[at_k:to_k]))
             at_q, at_k = to_q, to_k
         return F.embedding(self.place, torch.cat(outs)).view(queries.shape)
+
+    def to(self, device: str) -> "Batch":
+        """The batch on another device."""
+        tiles = tuple(replace(tile, bias=tile.bias.to(device)) for tile in self.tiles)
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("ids", "positions", "queries", "keys", "place", "predicting", "targets")
+        }
+        return replace(self, tiles=tiles, **moved)
 
     @property
     def tokens(self) -> int:

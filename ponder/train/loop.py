@@ -145,7 +145,7 @@ def _step(
     total = 0.0
     for batch in micro:
         with torch.autocast(config.device, DTYPES[config.dtype], enabled=config.dtype != "float32"):
-            value = loss(network, batch) / trained
+            value = loss(network, batch.to(config.device)) / trained
         value.backward()
         total += value.item()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip).item()

@@ -6,10 +6,11 @@ never waits; a run that is killed and started again sees the same rows.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Annotated
 
 import pydantic
 import torch
@@ -20,7 +21,7 @@ from ponder.model.checkpoint import Checkpoint, PonderConfig, save_checkpoint
 from ponder.model.device import pick_device, pick_dtype
 from ponder.model.network import new_network
 from ponder.model.sizes import shape_named
-from ponder.runs import Run, open_run, write_whole
+from ponder.runs import Run, open_run, read_json, write_whole
 from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, make, task_named
 from ponder.tasks.scope import SENTENCE, outside
@@ -39,7 +40,7 @@ class SFTConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     size: str = "mini"
-    tasks: dict[str, float] = {}
+    tasks: dict[str, Annotated[float, pydantic.Field(gt=0, lt=1e6, allow_inf_nan=False)]] = {}
     """`task:level` to weight in the mix; empty for every task's levels 1 to 3 in the shares of LEVEL_SHARES."""
     style: str = "thinking"
     """`thinking`, or `direct`: the baseline that answers without thinking."""
@@ -85,7 +86,9 @@ STYLE_SHARES = {
 }
 """Shares of clean, corrected and wandering demonstrations under each effort."""
 MOST_TOKENS = 1_536
-"""Longer rows are left out (with their problems): they would fill a whole step."""
+"""Longer demonstrations are drawn again, with their problems: they would fill a whole step."""
+PATIENCE = 100
+"""How often in a row that may happen."""
 
 
 def mix(config: SFTConfig) -> dict[tuple[str, int], float]:
@@ -121,9 +124,11 @@ def demonstration(
 def step_rows(config: SFTConfig, tokenizer: PonderTokenizer, step: int) -> list[Row]:
     """The packed rows of one step: a pure function of the settings and the step."""
     weights = mix(config)
-    rows: list[Row] = []
-    for slot in range(config.rows):
-        rng = rng_for("sft", config.seed, step, slot)
+    return [_row(config, tokenizer, weights, rng_for("sft", config.seed, step, slot)) for slot in range(config.rows)]
+
+
+def _row(config: SFTConfig, tokenizer: PonderTokenizer, weights: Mapping[tuple[str, int], float], rng: Random) -> Row:
+    for _ in range(PATIENCE):
         if rng.random() < SCOPE_SHARE:
             prompt, effort, shown = outside(rng), rng.choice(list(Effort)), Demonstration((), SENTENCE)
         else:
@@ -134,8 +139,8 @@ def step_rows(config: SFTConfig, tokenizer: PonderTokenizer, step: int) -> list[
         messages = [Message("user", prompt)]
         row = pack(format.sections(messages, effort, shown.blocks, shown.answer, config.fold_window), tokenizer)
         if len(row) <= MOST_TOKENS:
-            rows.append(row)
-    return rows
+            return row
+    raise ConfigError(f"{PATIENCE} demonstrations in a row had more than {MOST_TOKENS} tokens: choose lower levels")
 
 
 @dataclass(frozen=True)
@@ -222,7 +227,7 @@ def settle(config: SFTConfig, run: Run) -> tuple[SFTConfig, str]:
             "reason": f"device {device.value}: {device.reason}; dtype {dtype.value}: {dtype.reason}; threads {threads}",
         }
         write_whole(path, json.dumps(chosen, indent=2) + "\n")
-    chosen = json.loads(path.read_text(encoding="utf-8"))
+    chosen = read_json(path)
     reason = chosen.pop("reason")
     return config.model_copy(update=chosen), reason
 
@@ -239,6 +244,8 @@ def run_sft(
     """Train from nothing, or go on with what lies in `out`; returns the checkpoint's folder."""
     mix(config)
     shape = shape_named(config.size)
+    pick_device(config.device)
+    pick_dtype("cuda", shape.hidden_size, config.dtype)  # refuses what cannot be, before anything is written
     run = open_run(out, config.model_dump())
     config, reason = settle(config, run)
     torch.set_num_threads(config.threads)
@@ -254,10 +261,12 @@ def run_sft(
     settings = PonderConfig(name=out.name, fold_window=config.fold_window, tasks=taught, style=config.style)
     checkpoint = Checkpoint(network, tokenizer, settings)
     if on_start:
+        reason += f"; demonstrations of more than {MOST_TOKENS} tokens are drawn again"
         on_start(Start(loop, reason, sum(p.numel() for p in network.parameters()), run.state.exists()))
 
     def boundary(progress: Progress) -> None:
-        if evaluate:
+        measured = {record["step"] for record in run.metrics() if "evaluation" in record}
+        if evaluate and progress.step not in measured:
             network.eval()
             run.log({"step": progress.step, "evaluation": evaluate(checkpoint, progress)})
             network.train()

@@ -132,6 +132,13 @@ def test_the_tag_covers_the_real_length(name: str, tokenizer: PonderTokenizer) -
         assert (effort is Effort.NONE) == (not shown.blocks)
 
 
+def test_rows_that_are_always_too_long_are_refused(tokenizer: PonderTokenizer) -> None:
+    config = SFTConfig.model_validate(TINY | {"tasks": {"sudoku:4": 1.0}, "rows": 1})
+    with pytest.raises(ConfigError, match="choose lower levels"):
+        for step in range(50):  # a few of them are prompts outside the tasks
+            step_rows(config, tokenizer, step)
+
+
 def test_direct_demonstrations_do_not_think(tokenizer: PonderTokenizer) -> None:
     problem = make(TASKS["multiplication"], 2, Split.TRAIN, 0)
     effort, shown = demonstration(problem, rng_for("direct"), tokenizer, "direct")
@@ -153,5 +160,8 @@ def test_the_mix_is_checked() -> None:
     for wrong in ("countdown", "countdown:9", "countdown:x"):
         with pytest.raises(ConfigError, match="task:level"):
             mix(SFTConfig(tasks={wrong: 1.0}))
+    for weight in (0, -1, float("inf")):
+        with pytest.raises(ValueError, match="greater than 0|less than|finite"):
+            SFTConfig.model_validate({"tasks": {"countdown:2": weight}})
     with pytest.raises(ConfigError, match="unknown task 'chess'"):
         mix(SFTConfig(tasks={"chess:1": 1.0}))
