@@ -115,9 +115,9 @@ def test_grade_refuses_cheats_quickly():
     for seed in range(5):
         one = problem(2, seed)
         for text in cheats(one.answer):
-            start = time.perf_counter()
+            start = time.process_time()
             outcome = TASK.grade(one, text)
-            assert time.perf_counter() - start < 0.01
+            assert time.process_time() - start < 0.01
             assert outcome.score == 0.0 and outcome.note, text[:50]
 
 

@@ -141,9 +141,9 @@ def test_right_answers(text):
     ],
 )
 def test_wrong_answers_with_a_reason_and_at_once(text):
-    started = time.perf_counter()
+    started = time.process_time()
     grade = CIPHER.grade(PROBLEM, text)
-    assert time.perf_counter() - started < 0.01
+    assert time.process_time() - started < 0.01
     assert grade.score == 0.0 and grade.note
 
 
@@ -237,7 +237,7 @@ def test_same_text_is_the_same_problem_with_and_without_an_example():
 
 
 def test_drawing_and_demonstrating_is_fast():
-    started = time.perf_counter()
+    started = time.process_time()
     for index, problem in enumerate(problems(2, 200)):
         CIPHER.demonstrate(problem, Random(index), Style.WANDERING)
-    assert time.perf_counter() - started < 200 * 0.004
+    assert time.process_time() - started < 200 * 0.004

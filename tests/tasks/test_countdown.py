@@ -141,9 +141,9 @@ def test_fractions_are_exact() -> None:
     ],
 )
 def test_nasty_answers_are_refused_quickly(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert COUNTDOWN.grade(SMALL, text).score == 0.0
-    assert time.perf_counter() - start < 0.01
+    assert time.process_time() - start < 0.01
 
 
 @given(st.text(max_size=60) | st.text(alphabet="0123456789+-*/() ", max_size=40))
@@ -267,9 +267,9 @@ def test_check_blocks_never_raises(blocks: list[Block]) -> None:
 
 def test_draw_speed_and_validate() -> None:
     for level, most in ((1, 0.002), (2, 0.002), (3, 0.01), (4, 0.05)):
-        start = time.perf_counter()
+        start = time.process_time()
         problems = drawn(level)
-        assert (time.perf_counter() - start) / len(problems) < most * 3  # slack for a busy machine
+        assert (time.process_time() - start) / len(problems) < most * 3  # slack for a busy machine
         assert all(COUNTDOWN.validate(problem.data) == problem.data for problem in problems)
 
 

@@ -96,11 +96,11 @@ NASTY = [
 @pytest.mark.parametrize("text", NASTY)
 def test_grader_refuses_quickly(text: str) -> None:
     for asked in (given_problem(["56 - 98*e = -1218"], ["e"]), given_problem(["x + y = 3", "x - y = 1"], ["x", "y"])):
-        start = time.perf_counter()
+        start = time.process_time()
         grade = EQUATIONS.grade(asked, text)
         assert grade.score == 0.0
         assert grade.note
-        assert time.perf_counter() - start < 0.01
+        assert time.process_time() - start < 0.01
 
 
 def test_systems_are_graded_by_name() -> None:

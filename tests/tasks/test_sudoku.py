@@ -103,9 +103,9 @@ CHEATS = [
 
 @pytest.mark.parametrize("number", range(len(CHEATS)))
 def test_cheats_are_refused_fast(number: int) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     grade = SUDOKU.grade(EASY, CHEATS[number])
-    assert time.perf_counter() - start < 0.01
+    assert time.process_time() - start < 0.01
     assert grade.score == 0.0 and grade.note
 
 
