@@ -22,10 +22,11 @@ from ponder.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
-    "levels": "ponder eval --task all:1 --task all:2 --task all:3 --task all:4 --n 500 --effort none,medium --json",
+    "levels": "ponder eval --task all:1 --task all:2 --n 500 --effort none,medium --json",
+    "higher": "ponder eval --task all:3 --task all:4 --n 100 --effort none,medium --json",
     "gym": "ponder eval --gym products:2 --gym chain_sum:2 --gym simple_equations:2 --gym mini_sudoku:2 "
     "--gym knights_knaves:2 --gym caesar_cipher:2 --gym letter_counting:2 --gym countdown:2 --n 200 --json",
-    "sampled": "ponder eval --task all:2 --n 64 --samples 16 --temperature 1 --json",
+    "sampled": "ponder eval --task all:2 --n 32 --samples 16 --temperature 1 --json",
     "direct": "ponder eval --model runs/direct/checkpoint --task all:2 --n 500 --effort none --json",
 }
 Summary = Mapping[str, Any]
@@ -37,7 +38,8 @@ def read(name: str) -> dict[str, list[Summary]]:
     """What each command printed, where it has been run."""
     folder = ROOT / "benchmarks" / "results" / name
     files = {part: folder / f"{part}.json" for part in COMMANDS}
-    return {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items() if file.exists()}
+    found = {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items() if file.exists()}
+    return found | {"levels": found["levels"] + found.get("higher", [])}
 
 
 def percent(summary: Summary | None) -> str:
@@ -132,7 +134,7 @@ def curve(run: Run, picture: Path) -> str:
     return table(["step", "tokens read", "minutes", "validation, 20 problems a task, greedy"], rows)
 
 
-def card(name: str, run: Run, found: Mapping[str, list[Summary]]) -> str:
+def card(name: str, run: Run, found: Mapping[str, list[Summary]], commit: str) -> str:
     """The whole card."""
     last = [record for record in run.metrics() if "loss" in record][-1]
     config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
@@ -151,7 +153,8 @@ pipeline_tag: text-generation
 Thinks in folding blocks about nine kinds of problem, and was trained from nothing by this repository's own code, on
 demonstrations that the tasks' solvers made while it trained. It knows nothing else, and says so when asked.
 
-* **Command**: `ponder train sft --recipe recipes/{name}.yaml --out runs/{name}` (seed {config["seed"]})
+* **Command**: `ponder train sft --recipe recipes/{name}.yaml --out runs/{name}` (seed {config["seed"]}), with
+  the code of commit {commit}
 * **Trained**: {last["step"]} steps, {last["tokens"] / 1e6:.1f}M tokens read, {last["trained"] / 1e6:.1f}M of them
   learned, {last["seconds"] / 60:.0f} minutes on {settled["threads"]} threads of {platform.machine()} in
   {settled["dtype"]}, other programs running beside it: {rate:,.0f} tokens/s read, {trained:,.0f} learned,
@@ -191,9 +194,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("run", type=Path)
+    parser.add_argument("--commit", required=True, help="the commit whose code trained it")
     given = parser.parse_args()
     found = read(given.name)
-    (ROOT / "models" / given.name / "README.md").write_text(card(given.name, Run(given.run), found), encoding="utf-8")
+    (ROOT / "models" / given.name / "README.md").write_text(
+        card(given.name, Run(given.run), found, given.commit), encoding="utf-8"
+    )
     readme = ROOT / "README.md"
     marks = ("<!-- results -->", "<!-- /results -->")
     text = f"{marks[0]}\n{standard(found)}\n{marks[1]}"

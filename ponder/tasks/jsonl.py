@@ -14,7 +14,7 @@ from ponder.errors import AnswerUnreadable, ProblemError
 from ponder.interfaces import Task
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS, phrase
-from ponder.tasks.answers import plain
+from ponder.tasks.answers import MAX_CHARS, plain
 from ponder.types import Grade, Problem
 
 OPEN = "open"
@@ -47,11 +47,10 @@ def read_problems(path: Path | str) -> list[Problem]:
 def grade_open(problem: Problem, text: str) -> Grade:
     """Right when the texts are the same but for outer dressing (a lead-in, quotes, a final period) and spacing."""
     try:
-        given = plain(text)
+        given, gold = (" ".join(plain(one).split()) for one in (text, problem.answer))
     except AnswerUnreadable as err:
         return Grade(0.0, str(err))
-    gold = " ".join(problem.answer.split())
-    if any(" ".join(reading.split()) == gold for reading in (given, text)):
+    if given == gold:
         return Grade(1.0)
     return Grade(0.0, f"not {gold[:60]!r}" if given else "the answer is empty")
 
@@ -105,6 +104,8 @@ def _problem(line: bytes) -> Problem:
         for key in ("prompt", "answer"):
             if not record.get(key, "").strip():
                 raise ProblemError(f"{key} is missing or empty: an open problem needs prompt and answer")
+        if len(record["answer"]) > MAX_CHARS:
+            raise ProblemError(f"answer has {len(record['answer'])} characters: more than {MAX_CHARS} are never graded")
         return Problem(OPEN, level, record["prompt"], record["answer"], record.get("data", {}), id)
     if name not in TASKS:
         raise ProblemError(f"unknown task {name[:40]!r}: the tasks are {', '.join([*TASKS, OPEN])}")
