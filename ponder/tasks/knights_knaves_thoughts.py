@@ -1,9 +1,9 @@
 """The thoughts about who is a knight: assignments of roles tried in counting order, and the exact check of each block.
 
 Everybody is truthful in the first assignment, and the last person changes fastest. A block works out one or two
-statements: ``A: B no f or C yes t so t ok`` reads: A claims that B is no knight, which is false here, or that C is one,
-which is true; so A's claim is true, which agrees with A's role. People go by initials, or by full names where initials
-clash. The summary says how far the assignment holds (``B ok``), or whose words break it (``A fails``).
+statements: ``A yes: B no f or C yes t so t ok`` reads: A, a knight here, claims that B is none, which is false, or that
+C is one, which is true; so A's claim is true, which agrees with A's role. People go by initials, or by full names where
+initials clash. The summary says how far the assignment holds (``B ok``), or whose words break it (``A fails``).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -123,7 +123,8 @@ def _line(puzzle: Puzzle, person: int, roles: Sequence[bool], rng: Random | None
         for (other, truthful), truth in zip(said.claims, truths, strict=True)
     ]
     agrees = value == roles[person]
-    return f"{puzzle.labels[person]}: {_joined(said.operator, parts, value)} {'ok' if agrees else 'wrong'}", agrees
+    judged = f"{_joined(said.operator, parts, value)} {'ok' if agrees else 'wrong'}"
+    return f"{puzzle.labels[person]} {_yes(roles[person])}: {judged}", agrees
 
 
 def _step(puzzle: Puzzle) -> int:
@@ -131,10 +132,10 @@ def _step(puzzle: Puzzle) -> int:
     return 2 if all(len(label) == 1 for label in puzzle.labels) else 1
 
 
-def _test(
-    puzzle: Puzzle, number: int, start: int, count: int, slip: int = -1, rng: Random | None = None, again: str = ""
-) -> tuple[Block, int, bool]:
-    """A block on up to `count` statements from person `start`; the last person worked out, and if their words agree."""
+def _lines(
+    puzzle: Puzzle, number: int, start: int, count: int, slip: int = -1, rng: Random | None = None
+) -> tuple[str, int, bool]:
+    """Up to `count` statements from person `start` worked out, the last person reached, and if their words agree."""
     roles, lines = roles_of(number, len(puzzle.said)), list[str]()
     person, agrees = start, True
     for person in range(start, min(start + count, len(puzzle.said))):
@@ -142,25 +143,25 @@ def _test(
         lines.append(line)
         if not agrees:
             break
+    return " ".join(lines), person, agrees
+
+
+def _test(
+    puzzle: Puzzle, number: int, start: int, count: int, slip: int = -1, rng: Random | None = None, again: str = ""
+) -> tuple[Block, int, bool]:
+    """A block on up to `count` statements from person `start`; the last person worked out, and if their words agree."""
+    work, person, agrees = _lines(puzzle, number, start, count, slip, rng)
     done = person == len(puzzle.said) - 1
     summary = f"{puzzle.labels[person]} fails" if not agrees else "all hold" if done else f"{puzzle.labels[person]} ok"
-    return Block(again + puzzle.head(number), " ".join(lines), summary), person, agrees
+    return Block(again + puzzle.head(number), work, summary), person, agrees
 
 
 def _check(puzzle: Puzzle, number: int, start: int) -> tuple[Block, int, bool]:
-    """A block that works out statements once more in short form; the last one worked out, and whether all agree."""
-    roles, lines, people = roles_of(number, len(puzzle.said)), list[str](), len(puzzle.said)
-    person, agrees = start, True
-    for person in range(start, people if people <= 4 else min(start + 3, people)):
-        said = puzzle.said[person]
-        truths = said.truths(roles)
-        agrees = said.value(truths) == roles[person]
-        words = _joined(said.operator, [_t(truth) for truth in truths], said.value(truths))
-        lines.append(f"{puzzle.labels[person]} {_yes(roles[person])} {words}{'' if agrees else ' wrong'}")
-        if not agrees:
-            break
-    finding = " fails" if not agrees else " ok" if person == people - 1 else f" {puzzle.labels[person]} ok"
-    return Block("check", " ".join(lines), puzzle.head(number) + finding), person, agrees
+    """A block that works out statements once more; the last person worked out, and whether all agree."""
+    work, person, agrees = _lines(puzzle, number, start, _step(puzzle))
+    done = person == len(puzzle.said) - 1
+    finding = " fails" if not agrees else " ok" if done else f" {puzzle.labels[person]} ok"
+    return Block("check", work, puzzle.head(number) + finding), person, agrees
 
 
 def _work(puzzle: Puzzle, number: int, slip: int, rng: Random) -> list[Block]:

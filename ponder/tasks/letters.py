@@ -1,7 +1,8 @@
 """Letters: how often a letter occurs in a text, upper or lower case.
 
-A thought takes three words a block, spells each one out and numbers the hits (``hundred h=1 u n d r e d``), and adds
-them to the count so far: the summary ``2+1=3`` goes on from the words that the headline repeats from the text.
+A thought takes three words a block, spells each one out in capitals and counts on behind each hit: for the letter s
+with two hits so far, ``S=2: shastut S3HAS4TUT``; the summary ``S=4`` is the last count. Words are repeated exactly as
+they stand in the text, with the space before them, because a tokenizer cuts a word differently without it.
 """
 
 import re
@@ -16,50 +17,63 @@ from ponder.types import Block, BlockCheck, Demonstration, Grade, Problem, Style
 
 AT_ONCE = 3
 """Words per block."""
-AGAIN = "again: "
+AGAIN = "again:"
 """Before a headline whose words are spelled a second time; the colon cannot occur in a text."""
 MAX_TEXT = 4_000
 _WORDS = {1: (2, 5), 2: (5, 15), 3: (16, 40), 4: (41, 80)}
-_SUM = re.compile(r"([0-9]{1,4})\+([0-9]{1,4})=([0-9]{1,4})")
+_TOTAL = re.compile(r".=([0-9]{1,4})")
 
 
 def _count(letter: str, words: Sequence[str]) -> int:
     return sum(word.lower().count(letter) for word in words)
 
 
-def _spell(letter: str, words: Sequence[str]) -> str:
-    """Every word with its letters after it, the hits of the block numbered."""
-    parts, hits = [], 0
+def _capital(c: str) -> str:
+    """A capital is one token whatever stands around it."""
+    return c.upper() if len(c.upper()) == 1 else c
+
+
+def _spell(letter: str, words: Sequence[str], count: int, missed: int = -1) -> str:
+    """The count so far, then every word with its letters after it, and the new count behind each hit.
+
+    Hit number `missed` is passed over. A word with digits is spelled with spaces, that counts stay apart from it.
+    """
+    text, hits = f"{_capital(letter)}={count}:", 0
     for word in words:
-        parts.append(word)
-        for c in word.lower():
-            hits += c == letter
-            parts.append(f"{c}={hits}" if c == letter else c)
-    return " ".join(parts)
+        apart = any(c.isdigit() for c in word)
+        spelled: list[str] = []
+        for c in word.strip(" ").lower():
+            spelled.append(_capital(c))
+            if c == letter:
+                count += hits != missed
+                spelled[-1] += ("=" if apart else "") + str(count) if hits != missed else ""
+                hits += 1
+        text += f"{word} {(' ' if apart else '').join(spelled)}"
+    return text
+
+
+def _group(words: Sequence[str], start: int, count: int) -> list[str]:
+    """Some words as they stand in the text: each with the space before it, but for the text's first one."""
+    return [" " * (index > 0) + words[index] for index in range(start, min(start + count, len(words)))]
 
 
 def _block(letter: str, words: Sequence[str], before: int, lead: str = "") -> Block:
-    hits = _count(letter, words)
-    return Block(lead + " ".join(words), _spell(letter, words), f"{before}+{hits}={before + hits}")
+    return Block(
+        lead + "".join(words),
+        _spell(letter, words, before),
+        f"{_capital(letter)}={before + _count(letter, words)}",
+    )
 
 
 def _slip(letter: str, words: Sequence[str], before: int, rng: Random) -> Block:
-    """A block with a slip: a hit that was passed over, or, where there is none or by chance, a wrong sum."""
+    """A block with a slip: a hit that was passed over, or, where there is none or by chance, a wrong last count."""
     right = _block(letter, words, before)
     hits = _count(letter, words)
     if hits and rng.random() < 0.7:
-        missed = rng.randrange(hits)
-        parts, seen, number = [], 0, 0
-        for part in right.thoughts.split(" "):
-            if part.startswith(f"{letter}="):
-                number += seen != missed
-                parts.append(letter if seen == missed else f"{letter}={number}")
-                seen += 1
-            else:
-                parts.append(part)
-        return Block(right.headline, " ".join(parts), f"{before}+{hits - 1}={before + hits - 1}")
+        thoughts = _spell(letter, words, before, rng.randrange(hits))
+        return Block(right.headline, thoughts, f"{_capital(letter)}={before + hits - 1}")
     wrong = before + hits + (rng.choice((-1, 1)) if before + hits else 1)
-    return Block(right.headline, right.thoughts, f"{before}+{hits}={wrong}")
+    return Block(right.headline, right.thoughts, f"{_capital(letter)}={wrong}")
 
 
 def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
@@ -67,7 +81,7 @@ def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
     letter, words = problem.data["letter"], problem.data["text"].split()
     if style is Style.DIRECT:
         return Demonstration((), answer(problem.data))
-    groups = [words[start : start + AT_ONCE] for start in range(0, len(words), AT_ONCE)]
+    groups = [_group(words, start, AT_ONCE) for start in range(0, len(words), AT_ONCE)]
     slip = rng.randrange(len(groups)) if style is Style.CORRECTED else -1
     doubts = rng.sample(range(len(groups)), min(len(groups), 2)) if style is Style.WANDERING else [slip]
     blocks, total = [], 0
@@ -77,12 +91,6 @@ def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
             blocks.append(_block(letter, group, total, AGAIN))
         total += _count(letter, group)
     return Demonstration(tuple(blocks), answer(problem.data))
-
-
-def _sum(summary: str) -> tuple[int, int] | None:
-    """The count before a block and after it, as its summary has them."""
-    found = _SUM.fullmatch(summary)
-    return (int(found[1]), int(found[3])) if found else None
 
 
 def _position(words: Sequence[str], here: Sequence[str], near: int) -> int | None:
@@ -103,14 +111,16 @@ def check_blocks(problem: Problem, blocks: Sequence[Block]) -> tuple[BlockCheck,
     start, end, before, total = 0, 0, 0, 0
     for block in blocks:
         again = block.headline.startswith(AGAIN) and bool(checks)
-        here = block.headline.removeprefix(AGAIN).split(" ")
+        here = block.headline.removeprefix(AGAIN).split()
         expected_start, basis = (start, before) if again else (end, total)
         found = _position(words, here, expected_start)
-        valid = found == expected_start and block == _block(letter, here, basis, AGAIN if again else "")
+        right = _block(letter, _group(words, expected_start, len(here)), basis, AGAIN if again else "")
+        valid = found == expected_start and block == right
         valid = valid and (not again or expected_start + len(here) == end)
         if found is not None:
             start, end = found, found + len(here)
-        before, total = _sum(block.summary) or (before, total)
+        stated = _TOTAL.fullmatch(block.summary)
+        before, total = basis, int(stated[1]) if stated else total
         based = before == _count(letter, words[:start])
         winnable = True if based and total == _count(letter, words[:end]) else None if based else False
         checks.append(BlockCheck(valid, winnable, "" if valid else "not the next words spelled and counted rightly"))

@@ -1,20 +1,41 @@
 """What does this small Python program print? The programs are executed line by line, values written out after each."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from ponder.errors import AnswerUnreadable, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.tasks.answers import read_integer
-from ponder.tasks.linear import read_sum
-from ponder.tasks.tiny_python import COMPARE, MAX_LINES, Machine, Unit, execute, read_lines, read_program, run
+from ponder.tasks.tiny_python import MAX_LINES, Line, Machine, Unit, execute, read_lines
 from ponder.types import Block, BlockCheck, Demonstration, Grade, Problem, Style
 
 LETTERS = "abcdefghkmnpqrstuvwxyz"
-MAX_TEXT = 2_000
+CONSTANTS_AT_ONCE = 3
 LOOKED_AGAIN = 0.3
 """How often a wandering thought does a line twice."""
+
+
+def read_program(source: Sequence[str]) -> tuple[Line, ...]:
+    """The statements of a program, of which the last one prints."""
+    block = read_lines(source)
+    prints = sum(line.lstrip().startswith("print(") for line in source)
+    if prints != 1 or block[-1].kind != "print":
+        raise ProblemError("a program must end with its only print")
+    return block
+
+
+def run(program: Sequence[Line]) -> tuple[list[Unit], Machine]:
+    """All units of a run, with runs of constant assignments taken together, and the machine after it."""
+    machine, units = Machine(), list[Unit]()
+    together = 0
+    for unit in execute(program, machine):
+        together = together + 1 if unit.constant and 0 < together < CONSTANTS_AT_ONCE else int(unit.constant)
+        if together > 1:
+            last = units.pop()
+            unit = Unit(f"{last.headline}; {unit.headline}", last.pieces + unit.pieces, unit.values, "", True, True)
+        units.append(unit)
+    return units, machine
 
 
 def _ran(data: Data) -> tuple[list[Unit], Machine]:
@@ -166,8 +187,9 @@ def draw(level: int, rng: Random) -> Data:
 
 
 def _size(unit: Unit) -> int:
-    """About how many tokens a block of it has: a block is learnt and searched as one step."""
-    return len(re.findall(" ?[a-z]+|[^a-z]", f"{unit.headline}{unit.work}{unit.summary}"))
+    """About how many tokens a block of it has, with nothing restated in its working."""
+    short = " ".join(short for _, short in unit.pieces if short)
+    return len(re.findall(" ?[a-z]+|[^a-z]", f"{unit.headline}{short}{unit.summary.lstrip()}"))
 
 
 def canonical(data: Data) -> str:
@@ -231,8 +253,11 @@ def _slip(unit: Unit, rng: Random) -> Block | None:
     wrong = str(int(right) + rng.choice((1, -1, 10, -10)))
     name = unit.headline.split("; ")[-1].split()[0]
     old, new = (f"prints {right}", f"prints {wrong}") if unit.note else (f"{name}={right}", f"{name}={wrong}")
+    work = unit.work[: found.start()] + wrong
+    # Where the result stands before its name too, the slip begins there.
+    work = work.removesuffix(f"={right} {new}") + f"={wrong} {new}" if work.endswith(f"={right} {new}") else work
     before, there, after = unit.summary.rpartition(old)
-    return Block(unit.headline, unit.work[: found.start()] + wrong, before + new + after) if there else None
+    return Block(unit.headline, work, before + new + after) if there else None
 
 
 def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
@@ -256,39 +281,13 @@ def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
 # --- checking -----------------------------------------------------------------------------------------------------
 
 
-def _worth(text: str) -> int:
-    """What a piece of working comes to; ValueError for unreadable text."""
-    found = re.fullmatch(r"(-?[0-9]{1,9})(//|%)([1-9][0-9]{0,8})", text)
-    if not found:
-        return read_sum(text)
-    return int(found[1]) // int(found[3]) if found[2] == "//" else int(found[1]) % int(found[3])
-
-
-def _true(word: str, after: str, values: Mapping[str, int]) -> bool:
-    """Whether one piece of working such as ``3+4=7`` or ``7>5 yes`` is true; ValueError for unreadable text."""
-    if word in ("yes", "no"):
-        return True
-    found = re.fullmatch(r"(-?[0-9]{1,9})(<=|>=|==|!=|<|>)(-?[0-9]{1,9})", word)
-    if found:
-        return COMPARE[found[2]](int(found[1]), int(found[3])) == (after == "yes")
-    left, _, right = word.partition("=")
-    # A value may still change within the block: the summary holds the last one, and is checked by itself.
-    claimed = _worth(right or left)
-    return left in values or _worth(left) == claimed
-
-
 def _check(block: Block, unit: Unit, again: bool) -> BlockCheck:
     if block.headline != unit.headline + (" again" if again else ""):
         return BlockCheck(valid=False, winnable=None, note=f"the next line is {unit.headline}")
     if block.summary != unit.summary:
-        return BlockCheck(valid=False, winnable=False, note=f"the values are {unit.summary}")
-    words = block.thoughts.split() if len(block.thoughts) <= MAX_TEXT else ["?"]
-    try:
-        wrong = [w for w, after in zip(words, [*words[1:], ""], strict=True) if not _true(w, after, unit.values)]
-    except ValueError as err:
-        return BlockCheck(valid=False, winnable=True, note=str(err))
-    if wrong:
-        return BlockCheck(valid=False, winnable=True, note=f"false: {wrong[0]}")
+        return BlockCheck(valid=False, winnable=False, note=f"the values are{unit.summary}")
+    if block.thoughts != unit.work:
+        return BlockCheck(valid=False, winnable=True, note=f"the working is {unit.work}")
     return BlockCheck(valid=True, winnable=True)
 
 

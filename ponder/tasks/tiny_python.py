@@ -2,17 +2,22 @@
 
 Running a program yields *units*: the pieces of execution that a thought works through one block at a time. A unit is
 a simple line, a run of constant assignments, an if-statement, or one round of a loop whose body is simple.
+
+A unit's working never leaves a step to be guessed: a line reads ``s = u + 30``, then ``23+30 3+0=3 2+3=5 s=53`` with
+the values put in, the digit columns, and the result under its name. Sums with signs are first brought into the order
+in which they are worked (``23-47 -(47-23) 7-3=4 4-2=2``), and the executed branch of an if is written out before it.
+Every name has a space before it, even at the start, because a tokenizer gives ``s`` and `` s`` different tokens.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ponder.errors import ProblemError
-from ponder.tasks.linear import calc
+from ponder.tasks.working import add_columns, sub_columns, times_columns
 
 MAX_LINES, MAX_LINE_CHARS, MAX_DEPTH, MAX_STEPS, MAX_VALUE = 40, 80, 3, 2_000, 1_000_000
-MAX_ATOMS, SIMPLE_BODY, CONSTANTS_AT_ONCE = 4, 3, 3
+MAX_ATOMS, SIMPLE_BODY = 4, 3
 
 _LEXEME = re.compile(r"[0-9]{1,7}|[a-z]|//|[-+*%]")
 _COMPARISON = re.compile(r"<=|>=|==|!=|<|>")
@@ -30,6 +35,8 @@ _FOR = re.compile(r"for ([a-z]) in range\(([a-z]|[0-9]{1,4})(?:, ([a-z]|[0-9]{1,
 Atom = int | str
 Expr = tuple[Atom | str, ...]
 """Atoms and operators in turn, such as ("a", "+", 4)."""
+Piece = tuple[str, str]
+"""A piece of working as a thought shows it, and in short, with nothing restated: draws measure programs by that."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Unit:
     """One piece of execution, as a block shows it."""
 
     headline: str
-    work: str
+    pieces: tuple[Piece, ...]
     values: dict[str, int]
     note: str = ""
     """yes or no after a test, again or done in a loop, prints N at the end."""
@@ -62,8 +69,19 @@ class Unit:
 
     @property
     def summary(self) -> str:
-        """All values, then the note: ``a=3 b=7 again``."""
-        return " ".join([f"{name}={value}" for name, value in self.values.items()] + [self.note] * bool(self.note))
+        """All values, then the note: `` a=3 b=7 again``."""
+        return _spaced([*(f"{name}={value}" for name, value in self.values.items()), self.note])
+
+    @property
+    def work(self) -> str:
+        """The working, every step of it visible."""
+        return _spaced(shown for shown, _ in self.pieces)
+
+
+def _spaced(parts: Iterable[str]) -> str:
+    """The parts that are not empty, with a space before each name."""
+    text = " ".join(part for part in parts if part)
+    return f" {text}" if text[:1].isalpha() else text
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -156,23 +174,35 @@ def read_lines(source: Sequence[str]) -> tuple[Line, ...]:
     return block
 
 
-def read_program(source: Sequence[str]) -> tuple[Line, ...]:
-    """The statements of a program, of which the last one prints."""
-    block = read_lines(source)
-    prints = sum(line.lstrip().startswith("print(") for line in source)
-    if prints != 1 or block[-1].kind != "print":
-        raise ProblemError("a program must end with its only print")
-    return block
-
-
 # --- arithmetic in words ------------------------------------------------------------------------------------------
 
 
-def _divided(a: int, operator: str, b: int) -> tuple[str, int]:
-    """The working of a // b or a % b: one prefix of a after the other, as in ``13//5=2 13%5=3 37//5=7 137//5=27``."""
-    if b == 0:
-        raise ProblemError("the program divides by zero")
-    value = a // b if operator == "//" else a % b
+def _sum(a: int, operator: str, b: int) -> tuple[str, str, str, int]:
+    """A sum as it is worked, its columns, the sum without double signs, and its value; below 20 without columns."""
+    if b < 0:
+        operator, b = "-" if operator == "+" else "+", -b
+    plain, change = f"{a}{operator}{b}", b if operator == "+" else -b
+    value = a + change
+    if abs(a) < 20 and b < 20:
+        return plain, "", plain, value
+    low, high = sorted((abs(a), b))
+    alike = (a < 0) == (change < 0)
+    worked, columns = (f"{abs(a)}+{b}", add_columns(abs(a), b)) if alike else (f"{high}-{low}", sub_columns(high, low))
+    return f"-({worked})" if value < 0 else worked, columns, plain, value
+
+
+def _product(a: int, b: int) -> str:
+    """The columns of a * b for a, b >= 0; none where the times table has it."""
+    small, large = sorted((a, b))
+    if small > 9:
+        tens, ones = large * (small // 10), large * (small % 10)
+        first, second = operate(large, "*", small // 10)[0][0], operate(large, "*", small % 10)[0][0]
+        return f"{first} {second} {tens * 10}+{ones} {add_columns(tens * 10, ones)}"
+    return times_columns(large, small) if small > 1 and large > 9 else ""
+
+
+def _division(a: int, operator: str, b: int) -> str:
+    """The columns of a // b or a % b, one prefix of a after the other: ``137//5`` takes ``13//5=2 13%5=3 37//5=7``."""
     work: list[str] = []
     if a >= 10 * b > 0:
         rest = 0
@@ -181,20 +211,29 @@ def _divided(a: int, operator: str, b: int) -> tuple[str, int]:
             rest = prefix % b
             if prefix >= b or work:
                 work += ([f"{prefix}//{b}={prefix // b}"] if operator == "//" else []) + [f"{prefix}%{b}={rest}"]
-        work = work[:-1] if operator == "//" else work
-    return " ".join([*work, f"{a}{operator}{b}={value}"]), value
+    return " ".join(work[:-1] if operator == "//" else work)
 
 
-def operate(a: int, operator: str, b: int) -> tuple[str, int]:
+def operate(a: int, operator: str, b: int) -> tuple[Piece, int]:
     """The working of one operation, and its value."""
-    text, value = _divided(a, operator, b) if operator in ("//", "%") else calc(a, operator, b)
+    given = worked = plain = f"{a}{operator}{b}"
+    if operator in ("//", "%"):
+        if b == 0:
+            raise ProblemError("the program divides by zero")
+        columns, value = _division(a, operator, b), a // b if operator == "//" else a % b
+    elif operator == "*":
+        columns, value = _product(abs(a), abs(b)), a * b
+    else:
+        worked, columns, plain, value = _sum(a, operator, b)
     if abs(value) > MAX_VALUE:
         raise ProblemError(f"a value of the program goes beyond {MAX_VALUE:,}")
-    return text, value
+    restated = f"{given} {worked}" if worked != given else given
+    shown = f"{restated} {columns}" if columns else f"{restated}={value}"
+    return (shown, f"{columns} {plain}={value}".lstrip()), value
 
 
-def evaluate(expr: Expr, values: Mapping[str, int]) -> tuple[list[str], int]:
-    """The working of an expression, products before sums, and its value."""
+def evaluate(expr: Expr, values: Mapping[str, int]) -> tuple[list[Piece], int]:
+    """The working of an expression, products before sums, and its value; what is left is written before each step."""
     parts: list[Atom] = []
     for position, part in enumerate(expr):
         if position % 2 == 0 and isinstance(part, str):
@@ -202,14 +241,16 @@ def evaluate(expr: Expr, values: Mapping[str, int]) -> tuple[list[str], int]:
                 raise ProblemError(f"variable {part} is used before it has a value")
             part = values[part]
         parts.append(part)
-    work: list[str] = []
+    work: list[Piece] = []
     for level in (("*", "//", "%"), ("+", "-")):
         at = 1
         while at < len(parts):
             a, operator, b = parts[at - 1 : at + 2]
             if operator in level and isinstance(a, int) and isinstance(b, int):
-                text, parts[at - 1] = operate(a, str(operator), b)
-                work.append(text)
+                if len(parts) > 3:
+                    work.append(("".join(map(str, parts)), ""))
+                piece, parts[at - 1] = operate(a, str(operator), b)
+                work.append(piece)
                 del parts[at : at + 2]
             else:
                 at += 2
@@ -254,34 +295,39 @@ class Machine:
         self.rests_on[name] = sources | self.control | {self.assignments}
 
 
-def _assign(line: Line, machine: Machine) -> list[str]:
+def _assign(line: Line, machine: Machine, inside: bool = False) -> list[Piece]:
     machine.tick()
     work, value = evaluate(line.expr, machine.values)
     machine.put(line.target, value, machine.sources(line.expr))
-    return work
+    bound = f"{line.target}={value}"
+    return [*work, (bound, bound if inside else "" if work else str(value))]
 
 
-def _test(line: Line, machine: Machine) -> tuple[list[str], bool]:
+def _same(text: str) -> Piece:
+    return text, text
+
+
+def _test(line: Line, machine: Machine) -> tuple[list[Piece], bool]:
     assert line.test
     machine.tick()
     left, sign, right = line.test
     (work_a, a), (work_b, b) = evaluate(left, machine.values), evaluate(right, machine.values)
     true = COMPARE[sign](a, b)
     machine.control |= machine.sources(left, right)
-    return [*work_a, *work_b, f"{a}{sign}{b}", "yes" if true else "no"], true
+    return [*work_a, *work_b, _same(f"{a}{sign}{b}"), _same("yes" if true else "no")], true
 
 
 def _simple(body: Sequence[Line]) -> bool:
     return len(body) <= SIMPLE_BODY and all(line.kind == "assign" or line.inline for line in body)
 
 
-def _do(body: Sequence[Line], machine: Machine) -> list[str]:
-    """Execute simple lines."""
-    work: list[str] = []
+def _do(body: Sequence[Line], machine: Machine, restated: bool = False) -> list[Piece]:
+    """Execute simple lines, each written out before its working where that is asked."""
+    work: list[Piece] = []
     for line in body:
+        work += [(line.text, "")] * restated
         if line.kind == "assign":
-            work += _assign(line, machine)
-            work.append(f"{line.target}={machine.values[line.target]}")
+            work += _assign(line, machine, inside=True)
         else:
             control = machine.control
             tested, true = _test(line, machine)
@@ -295,15 +341,15 @@ def _run_if(line: Line, machine: Machine) -> Iterator[Unit]:
     work, true = _test(line, machine)
     branch = line.body if true else line.orelse
     if _simple(line.body) and _simple(line.orelse):
-        work += _do(branch, machine)
-        yield Unit(line.text, " ".join(work), dict(machine.values), redoable=not branch)
+        work += _do(branch, machine, restated=not line.inline)
+        yield Unit(line.text, tuple(work), dict(machine.values), redoable=not branch)
     else:
-        yield Unit(line.text, " ".join(work), dict(machine.values), "yes" if true else "no")
+        yield Unit(line.text, tuple(work), dict(machine.values), "yes" if true else "no")
         yield from execute(branch, machine)
     machine.control = control
 
 
-def _rounds(line: Line, machine: Machine) -> Iterator[tuple[list[str], bool]]:
+def _rounds(line: Line, machine: Machine) -> Iterator[tuple[list[Piece], bool]]:
     """The test before each round of a loop; the last one is false."""
     if line.kind == "while":
         while True:
@@ -313,11 +359,14 @@ def _rounds(line: Line, machine: Machine) -> Iterator[tuple[list[str], bool]]:
     first, last = (evaluate((line.expr[i],), machine.values)[1] for i in (0, 2))
     for value in range(first, max(first, last) + 1):
         machine.tick()
-        work = [f"{value - 1}+1={value}"] if value > first else [f"{line.target}={value}"] * (value < last)
+        bound = f"{line.target}={value}"
+        work = [_same(f"{value - 1}+1={value}")] if value > first else [("", bound)] * (value < last)
+        work += [_same(f"{value}<{last}"), _same("yes" if value < last else "no")]
         if value < last:
+            work.append((bound, ""))
             machine.values[line.target] = value
             machine.rests_on[line.target] = machine.sources((line.expr[0],)) | machine.control
-        yield [*work, f"{value}<{last}", "yes" if value < last else "no"], value < last
+        yield work, value < last
 
 
 def _run_loop(line: Line, machine: Machine) -> Iterator[Unit]:
@@ -326,7 +375,7 @@ def _run_loop(line: Line, machine: Machine) -> Iterator[Unit]:
         if simple and true:
             work += _do(line.body, machine)
         note = ("again" if true else "done") if simple else ("yes" if true else "no")
-        yield Unit(line.text, " ".join(work), dict(machine.values), note)
+        yield Unit(line.text, tuple(work), dict(machine.values), note)
         if true and not simple:
             yield from execute(line.body, machine)
     machine.control = control
@@ -337,28 +386,15 @@ def execute(lines: Sequence[Line], machine: Machine) -> Iterator[Unit]:
     for line in lines:
         if line.kind == "assign":
             constant = len(line.expr) == 1 and isinstance(line.expr[0], int)
-            work = _assign(line, machine) or [str(machine.values[line.target])]
+            work = _assign(line, machine)
             free = line.target not in line.expr
-            yield Unit(line.text, " ".join(work), dict(machine.values), constant=constant, redoable=free)
+            yield Unit(line.text, tuple(work), dict(machine.values), constant=constant, redoable=free)
         elif line.kind == "print":
             machine.tick()
             work, machine.printed = evaluate(line.expr, machine.values)
             machine.used = machine.sources(line.expr)
-            work = work or [str(machine.printed)]
             note = f"prints {machine.printed}"
-            yield Unit(line.text, " ".join(work), dict(machine.values), note, redoable=True)
+            work.append((note, "" if work else str(machine.printed)))
+            yield Unit(line.text, tuple(work), dict(machine.values), note, redoable=True)
         else:
             yield from (_run_if if line.kind == "if" else _run_loop)(line, machine)
-
-
-def run(program: Sequence[Line]) -> tuple[list[Unit], Machine]:
-    """All units of a run, with runs of constant assignments taken together, and the machine after it."""
-    machine, units = Machine(), list[Unit]()
-    together = 0
-    for unit in execute(program, machine):
-        together = together + 1 if unit.constant and 0 < together < CONSTANTS_AT_ONCE else int(unit.constant)
-        if together > 1:
-            last = units.pop()
-            unit = Unit(f"{last.headline}; {unit.headline}", f"{last.work} {unit.work}", unit.values, "", True, True)
-        units.append(unit)
-    return units, machine

@@ -80,8 +80,8 @@ def test_thoughts_are_right_checked_and_short(level, style):
         sizes += map(tokens, shown.blocks)
         totals.append(sum(map(tokens, shown.blocks)))
     if style is not Style.DIRECT:
-        assert sorted(sizes)[int(0.95 * len(sizes))] <= 40
-        assert max(sizes) <= (48 if level <= 2 else 64)
+        assert sorted(sizes)[int(0.95 * len(sizes))] <= 48
+        assert max(sizes) <= (60 if level <= 2 else 64)
         assert level != 2 or sum(totals) / len(totals) <= 260
 
 
@@ -90,20 +90,34 @@ PROBLEM = problem_of("t", "the cat sat there the cat sat there at Ten")
 
 def test_repeated_words_are_told_apart():
     blocks = LETTERS.demonstrate(PROBLEM, Random(0), Style.CLEAN).blocks
-    assert [block.summary for block in blocks] == ["0+3=3", "3+3=6", "6+3=9", "9+1=10"]
+    assert [block.summary for block in blocks] == ["T=3", "T=6", "T=9", "T=10"]
     assert all(check.valid for check in LETTERS.check_blocks(PROBLEM, blocks))
+
+
+def test_words_stand_as_in_the_text_and_counts_go_on_behind_hits():
+    problem = problem_of("9", "nine 1990 Ten at 99 ends here")
+    assert LETTERS.demonstrate(problem, Random(0), Style.CLEAN).blocks == (
+        Block("nine 1990 Ten", "9=0:nine NINE 1990 1 9=1 9=2 0 Ten TEN", "9=2"),
+        Block(" at 99 ends", "9=2: at AT 99 9=3 9=4 ends ENDS", "9=4"),
+        Block(" here", "9=4: here HERE", "9=4"),
+    )
+    assert LETTERS.demonstrate(problem_of("s", "a Shastut"), Random(0), Style.CLEAN).blocks == (
+        Block("a Shastut", "S=0:a A Shastut S1HAS2TUT", "S=2"),
+    )
 
 
 def test_each_kind_of_mistake_is_invalid():
     first, second, *_ = LETTERS.demonstrate(PROBLEM, Random(0), Style.CLEAN).blocks
     for bad in (
-        replace(second, headline="cat sat there"),
-        replace(second, thoughts=second.thoughts.replace("t h e", "h e", 1).replace("t=1 h", "h", 1)),
-        replace(second, thoughts=second.thoughts.replace("t=1", "t=2")),
-        replace(second, summary="3+2=5"),
-        replace(second, summary="3+3=7"),
-        replace(second, summary="2+3=5"),
-        replace(second, headline="again: " + second.headline),
+        replace(second, headline=" cat sat there"),
+        replace(second, headline=second.headline.strip()),
+        replace(second, thoughts=second.thoughts.replace("HE", "E")),
+        replace(second, thoughts=second.thoughts.replace("T4", "T5")),
+        replace(second, thoughts=second.thoughts.replace("T=3", "T=2")),
+        replace(second, summary="T=5"),
+        replace(second, summary="3"),
+        replace(second, summary="S=6"),
+        replace(second, headline="again:" + second.headline),
     ):
         assert not LETTERS.check_blocks(PROBLEM, [first, bad])[1].valid
     assert not LETTERS.check_blocks(PROBLEM, [second])[0].valid
@@ -111,12 +125,12 @@ def test_each_kind_of_mistake_is_invalid():
 
 def test_a_wrong_count_can_be_mended_at_once_but_not_later():
     first, second, *_ = LETTERS.demonstrate(PROBLEM, Random(0), Style.CLEAN).blocks
-    slip = replace(first, summary="0+3=4")
-    mended = replace(first, headline="again: " + first.headline)
+    slip = replace(first, summary="T=4")
+    mended = replace(first, headline="again:" + first.headline)
     checks = LETTERS.check_blocks(PROBLEM, [slip, mended, second])
     assert [check.valid for check in checks] == [False, True, True]
     assert [check.winnable for check in checks] == [None, True, True]
-    late = LETTERS.check_blocks(PROBLEM, [slip, replace(second, summary="4+3=7")])
+    late = LETTERS.check_blocks(PROBLEM, [slip, replace(second, summary="T=7")])
     assert [check.winnable for check in late] == [None, False]
 
 
@@ -173,15 +187,15 @@ def test_bad_data_is_named(data, reason):
 
 PIECES = [
     "the cat sat",
-    "again: the cat sat",
-    "again: ",
-    "0+3=3",
-    "3+3=6",
-    "the t=1 h e",
+    "again:the cat sat",
+    "again:",
+    "T=3",
+    "T=6",
+    "T=0:the T1HE",
     "",
-    "there the cat",
-    "9999+1=2",
-    "٣+1=4",
+    " there the cat",
+    "T=9999",
+    "T=٣",
 ]
 TEXT = st.one_of(st.text(max_size=30), st.sampled_from(PIECES))
 
