@@ -1,7 +1,10 @@
 """Arithmetic: one operation at a time, in brackets first, then * and /, then + and - from left to right.
 
-Each summary is the whole expression that remains, such as ``579-34*5``. ``add``, ``subtract`` and ``subtract reversed``
-work on its first two terms: ``-12+30`` subtracts reversed (30-12, for 30 is larger, with the sign of 30).
+Each headline restates two operands, each summary the whole expression that remains, such as ``579-34*5``. Where the
+columns are of another subtraction or order, that comes first: ``-12+30`` is worked as ``30-12``, ``6*37`` as ``37*6``.
+
+The result is checked by casting out nines: the numbers of the prompt are replaced by their residues, a few at a time
+(``491 if 3-(1+0)-4-22``), until the expression of residues can be compared with the residue of the result.
 """
 
 import re
@@ -12,7 +15,18 @@ from random import Random
 from ponder.errors import AnswerUnreadable, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.tasks.answers import read_integer
-from ponder.tasks.expressions import MAX_DIGITS, Operation, Sum, following, read, reduced, value, write
+from ponder.tasks.expressions import (
+    MAX_DIGITS,
+    Operation,
+    Sum,
+    following,
+    read,
+    reduced,
+    residue_steps,
+    value,
+    with_residues,
+    write,
+)
 from ponder.tasks.working import (
     CASTING_OUT,
     add_columns,
@@ -35,6 +49,11 @@ _CHAIN_DIGITS = {1: 2, 2: 3, 3: 3, 4: 2}
 _LONGEST_BLOCK = {1: 40, 2: 47, 3: 64, 4: 68}
 """The longest block of a drawn problem's clean thought, in tokens; one chain in two hundred is longer."""
 _FAILED_CHECK = 7
+AT_ONCE = 4
+"""How many residues one block finds."""
+IF = " if "
+_LONGEST_AGAIN = 48
+"""A longer first step is not done again, which needs a few tokens more."""
 _DIVISORS = (2, 4, 5, 7, 8)
 """Drawn divisors have no factor 3, so that casting out nines can check the division."""
 _RESULT = re.compile(r"-?[0-9]{1,18}")
@@ -53,15 +72,23 @@ def draw(level: int, rng: Random) -> Data:
 
 
 def _longest(data: Data) -> int:
-    """About how many tokens the longest block of the clean thought has: a word is one, any other character too."""
-    last, longest = None, 0
-    while block := _step(data, last, None) or (_check(data, last) if last else None):
-        signs = sum(not sign.isalpha() for sign in block.headline)
-        # A check of a slip says more than ok.
-        summary = _FAILED_CHECK if block.summary == "ok" else len(block.summary)
-        longest = max(longest, signs + 1 + len(block.thoughts) + summary)
-        last = block
-    return longest
+    """About how many tokens the longest step of the thought has when nothing is restated: a word is one, as any sign.
+
+    Which problems are drawn depends on this, so that it must not follow the notation of the thoughts.
+    """
+    expression, longest = read(data["expression"]), 0
+    while operation := following(expression):
+        result = _result(operation)
+        assert result is not None
+        headline = operation.text if operation.inner or operation.op in "*/" else ""
+        expression = reduced(expression, result)
+        longest = max(longest, len(f"{headline} {_worked(operation)[1]}{write(expression)}"))
+    if not _RESULT.fullmatch(write(expression)):
+        return longest
+    got = value(expression)
+    assert got is not None
+    work, _ = _residue_work(got, read(data["expression"]), CASTING_OUT)
+    return max(longest, len(f"  {got}{residues(got)}{work}") + _FAILED_CHECK)
 
 
 def _chain(terms: int, digits: int, rng: Random) -> str:
@@ -160,8 +187,8 @@ def grade(problem: Problem, text: str) -> Grade:
 
 def _result(operation: Operation) -> int | None:
     left, right = operation.left, operation.right
-    if operation.op == "+":
-        return left + right
+    if operation.op in "+-":
+        return left + right if operation.op == "+" else left - right
     if operation.op == "*":
         return left * right
     return left // right if right and left % right == 0 else None
@@ -180,22 +207,20 @@ def _product_work(left: int, right: int) -> str:
 
 
 def _worked(operation: Operation) -> tuple[str, str, int]:
-    """Headline, columns, and the sign that the result has."""
+    """The operation with its operands in the order of the columns, the columns, and the sign that the result has."""
     left, right = operation.left, operation.right
-    headline = f"{left}{operation.op}{right}"
     if operation.op == "*":
-        return headline, _product_work(left, right), 1
+        swap = left <= 9 < right
+        return f"{right}*{left}" if swap else operation.text, _product_work(left, right), 1
     if operation.op == "/":
         work = quotient_columns(left, right) if right <= 9 else f"{right}: {_product_work(left // right, right)};"
-        return headline, work, 1
-    if operation.inner:
-        headline = f"{left}{right:+d}"
-    a, b = abs(left), abs(right)
-    if (left < 0) == (right < 0):
-        return headline if operation.inner else "add", add_columns(a, b), -1 if left < 0 else 1
-    if a >= b:
-        return headline if operation.inner else "subtract", sub_columns(a, b), -1 if left < 0 else 1
-    return headline if operation.inner else "subtract reversed", sub_columns(b, a), -1 if right < 0 else 1
+        return operation.text, work, 1
+    size, sign = abs(left), -1 if left < 0 else 1
+    if (left < 0) == (operation.op == "-"):
+        return operation.text, add_columns(size, right), sign
+    if size >= right:
+        return f"{size}-{right}", sub_columns(size, right), sign
+    return f"{right}-{size}", sub_columns(right, size), -sign
 
 
 def _state(summary: str) -> Sum | None:
@@ -208,77 +233,102 @@ def _state(summary: str) -> Sum | None:
 
 
 def _step(data: Data, last: Block | None, rng: Random | None) -> Block | None:
-    """The next operation; with a random generator its columns slip, where they can."""
+    """The next operation, or residues of a result's expression; with a random generator columns slip, if they can."""
+    claim = _claim(data, last.summary) if last else None
+    if claim:
+        return _reduce(data, *claim)
     expression = _state(last.summary) if last else read(data["expression"])
     operation = following(expression) if expression else None
     result = _result(operation) if operation else None
     if expression is None or operation is None or result is None:
         return None
-    headline, columns, sign = _worked(operation)
+    worked, columns, sign = _worked(operation)
     slipped = slip(columns, rng) if rng else None
     if slipped is not None:
         wrong = columns_value(slipped)
         assert wrong is not None
         columns, result = slipped, sign * wrong
-    return Block(headline, columns, write(reduced(expression, result)))
+    parts = [columns] if worked == operation.text else [worked, columns]
+    # In brackets a sign can merge with the one before them, so that the result is written by itself first.
+    parts += [str(result)] if operation.inner else []
+    return Block(operation.text, " ".join(parts), write(reduced(expression, result)))
 
 
-def _residue_steps(expression: Sum, modulus: int, steps: list[tuple[int, str, int, int]]) -> int:
-    """The residue of an expression; each operation on residues is appended as (left, op, right, result)."""
-    total: int | None = None
-    for term in expression.terms:
-        product = 1
-        for index, (op, factor) in enumerate(term.factors):
-            right = factor % modulus if isinstance(factor, int) else _residue_steps(factor, modulus, steps)
-            left, product = product, product * (right if op == "*" else pow(right, -1, modulus)) % modulus
-            if index:
-                steps.append((left, op, right, product))
-        if total is None and term.sign > 0:
-            total = product
-            continue
-        left = total or 0
-        total = (left + term.sign * product) % modulus
-        steps.append((left, "+" if term.sign > 0 else "-", product, total))
-    return total or 0
+def _claim(data: Data, summary: str) -> tuple[int, Sum] | None:
+    """A result and the expression whose residue it must have: the prompt's, or one with residues in it."""
+    got, mark, text = summary.partition(IF)
+    if not _RESULT.fullmatch(got):
+        return None
+    expression = _state(text) if mark else read(data["expression"])
+    return (int(got), expression) if expression else None
+
+
+def _reduce(data: Data, got: int, expression: Sum) -> Block | None:
+    """The residues of the next few numbers that are not residues; None where all are."""
+    modulus = _modulus(read(data["expression"]))
+    listed: list[str] = []
+    # Reading it again gives a lone zero its one spelling.
+    summary = f"{got}{IF}{write(read(write(with_residues(expression, modulus, AT_ONCE, listed))))}"
+    return (
+        Block("nines" if modulus == CASTING_OUT else f"residues by {modulus}", " ".join(listed), summary)
+        if listed
+        else None
+    )
 
 
 def _modulus(expression: Sum) -> int:
     """The first odd modulus from nine on in which every division of the expression can be done."""
     for modulus in count(CASTING_OUT, 2):
         try:
-            _residue_steps(expression, modulus, [])
+            residue_steps(expression, modulus, [])
         except ValueError:  # a divisor without an inverse
             continue
         return modulus
     raise AssertionError("some prime divides none of the divisors")
 
 
-def _check(data: Data, last: Block) -> Block | None:
-    """Works the whole expression again on residues modulo nine and compares with the residue of the result.
+def _residue_work(got: int, expression: Sum, modulus: int) -> tuple[str, int]:
+    """The working of an expression on residues, behind that of a negative result's residue, and the residue.
 
     A step that goes on from the result just before it leaves that out: ``3+5=8*7=2`` is 3+5=8, then 8*7=2.
     """
-    if not _RESULT.fullmatch(last.summary):
-        return None
-    got = int(last.summary)
-    expression = read(data["expression"])
-    modulus = _modulus(expression)
     steps: list[tuple[int, str, int, int]] = []
-    wanted = _residue_steps(expression, modulus, steps)
-    work = residues(got, modulus)
-    if got < 0:
-        work += f" 0-{-got % modulus}={got % modulus}"
+    wanted = residue_steps(expression, modulus, steps)
+    work = f" 0-{-got % modulus}={got % modulus}" if got < 0 else ""
     before: int | None = None
     for left, op, right, result in steps:
         work += f"{op}{right}={result}" if left == before else f" {left}{op}{right}={result}"
         before = result
+    return work, wanted
+
+
+def _check(data: Data, last: Block) -> Block | None:
+    """Works the expression of residues and compares with the residue of the result."""
+    claim = _claim(data, last.summary)
+    if claim is None or _reduce(data, *claim):
+        return None
+    got, modulus = claim[0], _modulus(read(data["expression"]))
+    try:
+        work, wanted = _residue_work(*claim, modulus)
+    except ValueError:  # a divisor that is none of the prompt's
+        return None
     by = "" if modulus == CASTING_OUT else f" by {modulus}"
-    return Block(f"check {got}{by}", work, verdict(wanted, got % modulus))
+    thoughts = f"{abs(got)}:{residues(got, modulus)}{work}"
+    return Block(f"check {got}{by}", thoughts, verdict(wanted, got % modulus))
 
 
 def _true(data: Data, summary: str) -> bool:
-    state = _state(summary)
-    return state is not None and value(state) == value(read(data["expression"]))
+    """Whether a state has the value of the prompt's expression, or its result has."""
+    expression = read(data["expression"])
+    got, mark, text = summary.partition(IF)
+    state, residual = _state(got), _state(text) if mark else expression
+    if state is None or residual is None or value(state) != value(expression):
+        return False
+    modulus = _modulus(expression)
+    try:
+        return residue_steps(residual, modulus, []) == residue_steps(expression, modulus, [])
+    except ValueError:  # a divisor that is none of the prompt's
+        return False
 
 
 def check_blocks(problem: Problem, blocks: Sequence[Block]) -> tuple[BlockCheck, ...]:
@@ -289,6 +339,7 @@ def check_blocks(problem: Problem, blocks: Sequence[Block]) -> tuple[BlockCheck,
         lambda last: _check(data, last),
         lambda summary: _true(data, summary),
         blocks,
+        restate=True,
     )
 
 
@@ -298,9 +349,10 @@ def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
     blocks = work_through(
         lambda last, rng: _step(data, last, rng),
         lambda last: _check(data, last),
-        lambda index, _: index == 0,
+        lambda index, block: index == 0 and len(block.thoughts + block.summary) < _LONGEST_AGAIN,
         rng,
         style,
+        restate=True,
     )
     return Demonstration(blocks, answer(data))
 

@@ -13,9 +13,11 @@ from typing import Any
 from ponder.errors import AnswerUnreadable, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.tasks.answers import plain, read_integer
-from ponder.tasks.linear import linear_form, read_equation, solve, value_of
-from ponder.tasks.linear_thoughts import answer_text, check_blocks, demonstrate, longest_block, read_problem
-from ponder.types import Grade, Problem
+from ponder.tasks.linear import linear_form, read_equation, read_problem, solve, value_of
+from ponder.tasks.linear_checks import check_blocks
+from ponder.tasks.linear_thoughts import answer_text, demonstrate, straight
+from ponder.tasks.working import sub_columns, working_of
+from ponder.types import Block, Grade, Problem
 
 GYM_WORDINGS = (
     "Solve for {variable}: {equation}",
@@ -133,6 +135,39 @@ def _system(rng: Random, size: int) -> Data:
             return {"equations": texts, "variables": list(names)}
 
 
+def _drawn_size(block: Block) -> int:
+    """About how many tokens a block has where nothing is restated: its words, and every character outside of them.
+
+    Which problems are drawn depends on this, so that it must not follow the notation of the thoughts.
+    """
+    head, words = block.headline, block.thoughts.split()
+    columns, extra = [word for word in words if "=" in word], 0
+    if head == "subtract":
+        a, _, b = words[0].partition("=")[0].partition("-")
+        words = [sub_columns(int(a), int(b))]
+    elif head == "divide":
+        head, words = words[1].partition("=")[0], columns
+    elif re.fullmatch("(take|add) [0-9]+", head):
+        words = columns
+    else:
+        extra = _restating(words)
+    text = f"{head}{' '.join(words)}{block.summary}"
+    return len(re.findall(" ?(?:[a-z]+|E[123])|[^a-z]", text)) + extra
+
+
+def _restating(words: list[str]) -> int:
+    """By how much the working is shorter than with one operation, and its value before a comparison, where it was."""
+    extra, at = 0, 0
+    while at < len(words):
+        whole = working_of(words[at]) or [""]
+        if len(whole) > 1:
+            extra -= sum(len(word) + 1 for word in whole[1:] if re.fullmatch("[0-9]+[-+][0-9]+", word))
+            at += len(whole) - 1
+            extra += (len(whole[-1]) + 1) * (words[at] != whole[-1] or words[at + 1 : at + 2] == ["not"])
+        at += 1
+    return extra
+
+
 def draw(level: int, rng: Random) -> Data:
     """One problem; about four in ten of levels 1 and 2, and the long ones of level 3, have reasoning-gym's shape."""
     gym = rng.random() < (0.4, 0.4, 0.15, 0.0)[level - 1]
@@ -142,7 +177,7 @@ def draw(level: int, rng: Random) -> Data:
         else:
             data = (_simple, _brackets, _two, _three)[level - 1](rng)
         # A block is learnt and searched as one step, so that it must stay short.
-        if longest_block(data) <= ((42 if gym else 40) if level < 3 else 64):
+        if max(map(_drawn_size, straight(data))) <= ((42 if gym else 40) if level < 3 else 64):
             return data
 
 

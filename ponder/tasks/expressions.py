@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ponder.errors import ProblemError
+from ponder.tasks.working import residues
 
 MAX_CHARS, MAX_NUMBERS, MAX_DEPTH, MAX_DIGITS = 1_000, 40, 8, 18
 _SIGNS = str.maketrans({"×": "*", "÷": "/", "−": "-"})
@@ -31,13 +32,18 @@ class Sum:
 
 @dataclass(frozen=True)
 class Operation:
-    """What comes next: `left` and `right` may be negative for + and -, where `op` is already ``+``."""
+    """What comes next, as it is written: only `left` may be negative, and only for + and -."""
 
     op: str
     left: int
     right: int
     inner: bool
     """Whether it stands in brackets."""
+
+    @property
+    def text(self) -> str:
+        """The operation as it is written, such as ``-12+30``."""
+        return f"{self.left}{self.op}{self.right}"
 
 
 @dataclass
@@ -161,7 +167,7 @@ def following(expression: Sum) -> Operation | None:
         return None
     left, right = (term.factors[0][1] for term in terms[:2])
     assert isinstance(left, int) and isinstance(right, int)
-    return Operation("+", terms[0].sign * left, terms[1].sign * right, inner)
+    return Operation("+" if terms[1].sign > 0 else "-", terms[0].sign * left, right, inner)
 
 
 def reduced(expression: Sum, result: int) -> Sum:
@@ -192,3 +198,38 @@ def _reduced_flat(expression: Sum, result: int) -> Sum:
     if terms[0].factors == (("*", 0),):
         terms[0] = Term(1, terms[0].factors)
     return Sum(tuple(terms))
+
+
+def with_residues(expression: Sum, modulus: int, at_once: int, listed: list[str]) -> Sum:
+    """The expression with residues for at most so many numbers, which are listed with their running residues."""
+    terms: list[Term] = []
+    for term in expression.terms:
+        factors: list[tuple[str, int | Sum]] = []
+        for op, factor in term.factors:
+            if isinstance(factor, Sum):
+                factor = with_residues(factor, modulus, at_once, listed)
+            elif factor >= modulus and len(listed) < at_once:
+                listed.append(f"{factor}:{residues(factor, modulus)}")
+                factor %= modulus
+            factors.append((op, factor))
+        terms.append(Term(term.sign, tuple(factors)))
+    return Sum(tuple(terms))
+
+
+def residue_steps(expression: Sum, modulus: int, steps: list[tuple[int, str, int, int]]) -> int:
+    """The residue of an expression; each operation on residues is appended as (left, op, right, result)."""
+    total: int | None = None
+    for term in expression.terms:
+        product = 1
+        for index, (op, factor) in enumerate(term.factors):
+            right = factor % modulus if isinstance(factor, int) else residue_steps(factor, modulus, steps)
+            left, product = product, product * (right if op == "*" else pow(right, -1, modulus)) % modulus
+            if index:
+                steps.append((left, op, right, product))
+        if total is None and term.sign > 0:
+            total = product
+            continue
+        left = total or 0
+        total = (left + term.sign * product) % modulus
+        steps.append((left, "+" if term.sign > 0 else "-", product, total))
+    return total or 0

@@ -1,7 +1,7 @@
 """Linear equations as terms, and the steps that solve them: expand, collect, move, divide digit by digit, eliminate.
 
 States are compact equations: ``3x+7=2x+13``; ``98e=4508 take 3920`` is a long division under way, and
-``98(e-40)=588`` is the same division with its first digit found. Rows of a system are named first, second, third.
+``98(e-40)=588`` is the same division with its first digit found. Rows of a system are named E1, E2, E3.
 """
 
 import re
@@ -11,9 +11,10 @@ from fractions import Fraction
 from math import gcd
 
 from ponder.errors import ProblemError
-from ponder.tasks.working import signed_sum, sub_columns, times_columns
+from ponder.interfaces import Data
+from ponder.tasks.working import before_result, times_columns, worked
 
-ROWS = ("first", "second", "third")
+ROWS = ("E1", "E2", "E3")
 _SUM = re.compile(r"-?[0-9]{1,15}(?:\*-?[0-9]{1,15})?(?:[-+][0-9]{1,15}(?:\*-?[0-9]{1,15})?){0,4}")
 _PRODUCT = re.compile(r"[-+]?[0-9]+(?:\*-?[0-9]+)?")
 _LEXEME = re.compile(r"[0-9]{1,9}|[a-z]|[-+*()=]")
@@ -132,25 +133,20 @@ def solve(equations: Sequence[Equation], names: Sequence[str]) -> dict[str, Frac
     return {name: -row[-1] for name, row in zip(names, rows, strict=True)}
 
 
+def read_problem(data: Data) -> tuple[list[Equation], tuple[str, ...], dict[str, int]]:
+    """Equations, variables and solution of checked data."""
+    equations, names = [read_equation(text) for text in data["equations"]], tuple(data["variables"])
+    solution = solve(equations, names)
+    assert solution is not None
+    return equations, names, {name: int(value) for name, value in solution.items()}
+
+
+def assigned(values: Mapping[str, int]) -> str:
+    """Values as summaries state them, such as ``x=3 y=-2``."""
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
 # --- arithmetic in words ------------------------------------------------------------------------------------------
-
-
-def calc(a: int, op: str, b: int) -> tuple[str, int]:
-    """The working of a+b, a-b or a*b and its value; sums below 20 and the times table are written at once."""
-    if op == "*":
-        small, large = sorted((abs(a), abs(b)))
-        work = ""
-        if small > 9:
-            tens, ones = calc(large, "*", small // 10), calc(large, "*", small % 10)
-            work = f"{tens[0]} {ones[0]} {calc(tens[1] * 10, '+', ones[1])[0]} "
-        elif small > 1 and large > 9:
-            work = times_columns(large, small) + " "
-        return f"{work}{a}*{b}={a * b}", a * b
-    if b < 0:
-        op, b = "-" if op == "+" else "+", -b
-    value = a + b if op == "+" else a - b
-    work = "" if abs(a) < 20 and b < 20 else signed_sum(a, value - a) + " "
-    return f"{work}{a}{op}{b}={value}", value
 
 
 def read_sum(text: str) -> int:
@@ -188,7 +184,7 @@ class State:
     """The multiple to subtract from that row next."""
 
     def show(self, names: Sequence[str]) -> str:
-        """The summary text, such as ``second:-7y=14 take 7 z=2``."""
+        """The summary text, such as ``E2:-7y=14 take 7 z=2``."""
         parts: list[str] = []
         for r in sorted(self.rows):
             parts.append((f"{ROWS[r]}:" if len(names) > 1 else "") + show_equation(self.rows[r]))
@@ -226,7 +222,7 @@ def _tidy(equation: Equation, names: Sequence[str]) -> tuple[str, str, Equation]
         head, thoughts = "", ""
         bracket = next((term for term in side if term.inner), None)
         if bracket:
-            work = [calc(bracket.factor, "*", t.factor) for t in bracket.inner]
+            work = [worked(bracket.factor, "*", t.factor) for t in bracket.inner]
             spread = [Term(value, t.name) for (_, value), t in zip(work, bracket.inner, strict=True)]
             at = side.index(bracket)
             new = (*side[:at], *spread, *side[at + 1 :])
@@ -235,7 +231,7 @@ def _tidy(equation: Equation, names: Sequence[str]) -> tuple[str, str, Equation]
             for name in (*names, ""):
                 like = [term for term in side if term.name == name]
                 if len(like) > 1:
-                    thoughts, total = calc(like[0].factor, "+", like[1].factor)
+                    thoughts, total = worked(like[0].factor, "+", like[1].factor)
                     put = (Term(total, name),) if total else ()
                     at = next(i for i, term in enumerate(side) if term is like[0])
                     new = (*side[:at], *put, *_without(side[at + 1 :], like[1]))
@@ -247,18 +243,25 @@ def _tidy(equation: Equation, names: Sequence[str]) -> tuple[str, str, Equation]
     for term in right:
         if term.name:
             old = next((t for t in left if t.name == term.name), Term(0, term.name))
-            thoughts, total = calc(old.factor, "-", term.factor)
+            thoughts, total = worked(old.factor, "-", term.factor)
             put = (Term(total, term.name),) if total else ()
             moved = tuple(x for t in left for x in (put if t is old else (t,))) if old in left else (*put, *left)
             return _moved(term.name, term.factor), thoughts, (moved, _without(right, term))
     constant = next((term for term in left if not term.name), None)
     if constant:
-        value = right[0].factor if right else 0
-        total = value - constant.factor
-        direct = abs(value) < 20 and abs(constant.factor) < 20
-        thoughts = calc(value, "-", constant.factor)[0] if direct else signed_sum(value, -constant.factor)
-        return _moved("", constant.factor), thoughts, (_without(left, constant), (Term(total),))
+        thoughts, total = worked(right[0].factor if right else 0, "-", constant.factor)
+        return _moved("", constant.factor), before_result(thoughts), (_without(left, constant), (Term(total),))
     return None
+
+
+def digit_work(size: int, factor: int, digit: int, zeros: int) -> str:
+    """One digit of a quotient: the digits of the size that it is found from, and the multiple to subtract.
+
+    ``823/98 98*80 8*8=64 9*8+6=78`` is the digit 8 of 8232/98; a product of the times table stands alone.
+    """
+    head = f"{str(size)[: len(str(size)) - zeros]}/{factor} "
+    multiple = f"{factor}*{digit}{'0' * zeros} " if zeros or factor > 9 else ""
+    return f"{head}{multiple}{times_columns(factor, digit)}"
 
 
 def _divide(row: int, state: State, under: bool) -> Step:
@@ -274,18 +277,20 @@ def _divide(row: int, state: State, under: bool) -> Step:
     if state.take:
         offset += sign * state.take // term.factor
         rest = (Term(1, name), Term(-offset))
-        rows[row] = ((Term(term.factor, "", rest),), (Term(sign * (size - state.take)),))
-        return "subtract", sub_columns(size, state.take), replace(state, rows=rows, take=0)
+        thoughts, left_over = worked(size, "-", state.take)
+        rows[row] = ((Term(term.factor, "", rest),), (Term(sign * left_over),))
+        return "subtract", before_result(thoughts), replace(state, rows=rows, take=0)
     quotient = size // term.factor
-    place = 10 ** (len(str(quotient)) - 1)
+    zeros = len(str(quotient)) - 1
+    place = 10**zeros
     digit = quotient // place
     digit -= int(under and digit > 1)
-    head, thoughts = f"{term.factor}*{digit * place}", times_columns(term.factor, digit)
+    thoughts = digit_work(size, term.factor, digit, zeros)
     if digit * place == quotient:
         del rows[row]
         solved = {**state.solved, name: offset + sign * quotient}
-        return head, thoughts, replace(state, rows=rows, solved=solved, dividing=None)
-    return head, thoughts, replace(state, take=digit * place * term.factor, dividing=row)
+        return "divide", thoughts, replace(state, rows=rows, solved=solved, dividing=None)
+    return "divide", thoughts, replace(state, take=digit * place * term.factor, dividing=row)
 
 
 def _combine(row: int, pivot: int, name: str, table: list[Equation], state: State, names: Sequence[str]) -> Step:
@@ -298,12 +303,12 @@ def _combine(row: int, pivot: int, name: str, table: list[Equation], state: Stat
     new: dict[str, int] = {}
     for key in (*names, ""):
         if scale > 1 and (key in mine):
-            text, new[key] = calc(mine[key], "*", scale)
+            text, new[key] = worked(mine[key], "*", scale)
             work.append(text)
         elif scale == 1 and key != name and (key in mine or key in theirs):
-            text, product = calc(theirs.get(key, 0), "*", abs(times))
+            text, product = worked(theirs.get(key, 0), "*", abs(times))
             work += [text] if abs(times) > 1 and product else []
-            text, new[key] = calc(mine.get(key, 0), "-" if times > 0 else "+", product)
+            text, new[key] = worked(mine.get(key, 0), "-" if times > 0 else "+", product)
             work.append(text)
     left = tuple(Term(new[key], key) for key in names if new.get(key))
     sign, many = "-" if times > 0 else "+", "" if abs(times) == 1 else f"{abs(times)}*"
@@ -315,8 +320,8 @@ def _put(row: int, name: str, table: list[Equation], state: State) -> Step:
     """Put a solved variable into a row."""
     left, right = table[row]
     term = next(t for t in left if t.name == name)
-    first, product = calc(term.factor, "*", state.solved[name])
-    second, total = calc(right[0].factor if right else 0, "-", product)
+    first, product = worked(term.factor, "*", state.solved[name])
+    second, total = worked(right[0].factor if right else 0, "-", product)
     rows = {**state.rows, row: (_without(left, term), (Term(total),))}
     return f"put {name}={state.solved[name]} in {ROWS[row]}", f"{first} {second}", replace(state, rows=rows).settled()
 

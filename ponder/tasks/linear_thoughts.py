@@ -1,4 +1,4 @@
-"""Thoughts that solve linear equations: the steps of ``linear.py`` as blocks, their checks, and slips with corrections.
+"""Thoughts that solve linear equations: the steps of ``linear.py`` as blocks, and slips with their corrections.
 
 A failed check ends its summary with ``no``; the block after it starts over from the prompt.
 """
@@ -14,29 +14,20 @@ from ponder.tasks.linear import (
     Side,
     State,
     Step,
-    calc,
-    linear_form,
+    assigned,
+    digit_work,
     next_step,
     nines,
-    read_equation,
-    read_sum,
-    solve,
+    read_problem,
     value_of,
 )
-from ponder.tasks.working import times_columns
-from ponder.types import Block, BlockCheck, Demonstration, Problem, Style
+from ponder.tasks.linear_checks import check_block
+from ponder.tasks.working import worked
+from ponder.types import Block, Demonstration, Problem, Style
 
-MAX_STEPS, MAX_TEXT = 500, 2_000
-LONG = 40
+MAX_STEPS = 500
+LONG = 48
 """A block of more tokens is avoided where a thought could do without it."""
-
-
-def read_problem(data: Data) -> tuple[list[Equation], tuple[str, ...], dict[str, int]]:
-    """Equations, variables and solution of checked data."""
-    equations, names = [read_equation(text) for text in data["equations"]], tuple(data["variables"])
-    solution = solve(equations, names)
-    assert solution is not None
-    return equations, names, {name: int(value) for name, value in solution.items()}
 
 
 def answer_text(solution: Mapping[str, int]) -> str:
@@ -64,35 +55,37 @@ def _work(side: Side, values: Mapping[str, int]) -> tuple[list[str], int]:
             inner, size = _work(term.inner, values) if term.inner else ([], values[term.name])
             work += inner
             if term.factor != 1:
-                text, size = calc(term.factor, "*", size)
+                text, size = worked(term.factor, "*", size)
                 # -x needs no product where it is taken from what stands before it.
                 work += [text] if term.factor != -1 or total is None else []
         if total is None:
             total = size
         else:
-            text, total = calc(total, "+", size)
+            text, total = worked(total, "+", size)
             work.append(text)
     return work, total or 0
 
 
-def _assigned(values: Mapping[str, int]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
+def _compared(work: list[str], value: int, wanted: int) -> list[str]:
+    """The working with a comparison of its value, which takes the place of a value written by itself."""
+    known = bool(work) and work[-1].split()[-1] == str(value)
+    before = [*work[:-1], work[-1].removesuffix(f" {value}")] if known else work
+    return [*before, f"{value}={wanted}" if value == wanted else f"{value} not {wanted}"]
 
 
 def _substitute(row: int, equations: list[Equation], values: Mapping[str, int], verdict: str, head: str) -> list[Block]:
     """Blocks that put values into one equation: one where its right side is a number, otherwise one for each side."""
-    (left, right), known = equations[row], _assigned(values)
+    (left, right), known = equations[row], assigned(values)
     of = f" of {ROWS[row]}" if len(equations) > 1 else ""
     work, value = _work(left, values)
     blocks: list[Block] = []
     if len(right) > 1 or any(term.name or term.inner for term in right):
         blocks = [Block(head or f"left{of}", " ".join(work or [str(value)]), f"{known} left {value}")]
         (work, wanted), head = _work(right, values), ""
-        work.append(f"{value}={wanted}" if value == wanted else f"{value} not {wanted}")
-        head = f"right{of}"
+        work, head = _compared(work, value, wanted), f"right{of}"
     else:
         wanted, head = value_of(right, values), head or (f"check {ROWS[row]}" if of else "check")
-        work.append(f"{value}={wanted}" if value == wanted else f"{value} not {wanted}")
+        work = _compared(work, value, wanted)
     return [*blocks, Block(head, " ".join(work), f"{known} {verdict if value == wanted else 'no'}")]
 
 
@@ -107,16 +100,16 @@ def _in_two(equation: Equation, values: Mapping[str, int]) -> list[Block] | None
         return None
     if len(right) > 1 or any(t.name or t.inner for t in right):
         return None
-    name, known = terms[0].name, _assigned(values)
+    name, known = terms[0].name, assigned(values)
     factor, x = terms[0].factor, values[name]
     constant = next((term.factor for term in left if not term.name), 0)
     total = right[0].factor if right else 0
     if min(abs(factor), abs(x)) < 10:
-        text, product = calc(factor, "*", x)
+        text, product = worked(factor, "*", x)
         if not constant or (abs(product) < 20 and abs(constant) < 20):
             return None
-        text_sum, value = calc(constant, "+", product) if left.index(terms[0]) else calc(product, "+", constant)
-        work = f"{text_sum} " + (f"{value}={total}" if value == total else f"{value} not {total}")
+        text_sum, value = worked(constant, "+", product) if left.index(terms[0]) else worked(product, "+", constant)
+        work = " ".join(_compared([text_sum], value, total))
         return [
             Block("check product", text, f"{known} product {product}"),
             Block("check sum", work, f"{known} {'ok' if value == total else 'no'}"),
@@ -128,7 +121,7 @@ def _in_two(equation: Equation, values: Mapping[str, int]) -> list[Block] | None
     value, work = (rest if factor * x > 0 else -rest), []
     if constant:
         text, b = nines(abs(constant))
-        summed, value = calc(b, "+", value) if constant > 0 else calc(value, "-", b)
+        summed, value = worked(b, "+", value) if constant > 0 else worked(value, "-", b)
         work = [text, summed]
     if value not in range(9):
         work.append(nines(value)[0] if value > 0 else f"{value}:{value % 9}")
@@ -178,47 +171,49 @@ def _column_value(results: Sequence[str]) -> str:
 
 
 def _slip(block: Block, rng: Random) -> Block | None:
-    """The block with one result off by one, and the number in its summary that comes from it."""
+    """The block with one result off by one, and the numbers behind its columns and in its summary that come from it."""
     chunks = block.thoughts.split()
+    columns = [j for j, chunk in enumerate(chunks) if "=" in chunk]
+    results = [chunks[j].partition("=")[2] for j in columns]
+    spelt = _column_value(results) if results and all(result.isdigit() for result in results) else ""
+    found = list(re.finditer("[0-9]+", block.summary))[-1]
     options: list[Block] = []
-    for j, chunk in enumerate(chunks):
-        expression, _, result = chunk.partition("=")
+    for number, j in enumerate(columns):
+        expression, result = chunks[j].split("=", 1)
         if not result.isdigit() or not result.strip("0") or not re.search("[0-9][-+*]", expression):
             continue
         wrong = str(int(result) + (-1 if result[-1] == "9" else 1))
-        results = [c.partition("=")[2] for c in chunks]
-        spelt = _column_value(results) if len(chunks) > 1 and all(r.isdigit() for r in results) else ""
-        new = _column_value([*results[:j], wrong, *results[j + 1 :]]) if spelt else ""
-        for found in list(re.finditer("[0-9]+", block.summary))[-1:]:
-            number = found[0]
-            if spelt and number.startswith(spelt) and not number[len(spelt) :].strip("0"):
-                put = new + number[len(spelt) :]
-            elif number == result and j == len(chunks) - 1:
-                put = wrong
-            else:
-                continue
-            thoughts = " ".join([*chunks[:j], f"{expression}={wrong}", *chunks[j + 1 :]])
-            summary = block.summary[: found.start()] + put + block.summary[found.end() :]
-            options.append(Block(block.headline, thoughts, summary))
+        new, end = _column_value([*results[:number], wrong, *results[number + 1 :]]) if spelt else "", chunks[j + 1 :]
+        if spelt and found[0].startswith(spelt) and not found[0][len(spelt) :].strip("0"):
+            put = new + found[0][len(spelt) :]
+            if end and end[-1].lstrip("-") == spelt:
+                end[-1] = end[-1].replace(spelt, new)
+        elif found[0] == result and j == len(chunks) - 1:
+            put = wrong
+        else:
+            continue
+        thoughts = " ".join([*chunks[:j], f"{expression}={wrong}", *end])
+        summary = block.summary[: found.start()] + put + block.summary[found.end() :]
+        options.append(Block(block.headline, thoughts, summary))
     return rng.choice(options) if options else None
 
 
 def _too_big(steps: Sequence[Step], names: Sequence[str], at: int) -> list[Block] | None:
     """A division digit that is one too large, and the block that notices; None where step `at` finds no digit."""
-    head, _, state = steps[at]
-    found = re.fullmatch(r"([0-9]+)\*([1-8])(0*)", head)
-    if not found or (state.take == 0 and state.dividing is not None):
+    head, thoughts, state = steps[at]
+    found = re.search(r"([0-9]+)\*([1-8])(0*)(?![0-9])", thoughts)
+    if head != "divide" or not found or (state.take == 0 and state.dividing is not None):
         return None
     before = steps[at - 1][2] if at else State()
     row = next((r for r in range(3) if r in before.rows and r not in state.rows), state.dividing)
     shown = before.rows.get(row) if row is not None else None
     if shown is None or row is None:
         return None
-    factor, digit = int(found[1]), int(found[2]) + 1
+    factor, digit, size = int(found[1]), int(found[2]) + 1, abs(shown[1][0].factor)
     take = factor * digit * 10 ** len(found[3])
     wrong = State(before.rows, before.solved, row, take)
-    noticed = Block("too big", f"{take}>{abs(shown[1][0].factor)}", before.show(names))
-    return [Block(f"{factor}*{digit}{found[3]}", times_columns(factor, digit), wrong.show(names)), noticed]
+    noticed = Block("too big", f"{take}>{size}", before.show(names))
+    return [Block(head, digit_work(size, factor, digit, len(found[3])), wrong.show(names)), noticed]
 
 
 def _corrected(equations: list[Equation], solution: dict[str, int], rng: Random) -> list[Block]:
@@ -234,7 +229,7 @@ def _corrected(equations: list[Equation], solution: dict[str, int], rng: Random)
         elif kind == "again":
             at = rng.choice([i for i, step in enumerate(steps) if i == 0 or step[2].take])
             slip = _slip(clean[at], rng)
-            if slip and not _check(equations, solution, slip).valid:
+            if slip and not check_block(equations, solution, slip).valid:
                 return [*clean[:at], slip, _again(clean[at]), *clean[at + 1 :], *checks]
         else:
             name = next(n for n in names if len(steps) == 1 or n not in steps[-2][2].solved)
@@ -245,11 +240,11 @@ def _corrected(equations: list[Equation], solution: dict[str, int], rng: Random)
     head, thoughts, summary = clean[0].headline, clean[0].thoughts, clean[0].summary
     copied = [
         Block(head, thoughts, f"{summary[: found.start()]}{int(found[0]) + 1}{summary[found.end() :]}")
-        for found in re.finditer("[0-9]+", summary)
+        for found in re.finditer("(?<!E)[0-9]+", summary)
     ]
     # Where every variable is 0, other multiples of it are no mistake, but a constant is.
     copied.insert(0, Block(head, thoughts, f"{summary}+1"))
-    slip = next(block for block in reversed(copied) if not _check(equations, solution, block).valid)
+    slip = next(block for block in reversed(copied) if not check_block(equations, solution, block).valid)
     return [slip, _again(clean[0]), *clean[1:], *checks]
 
 
@@ -267,7 +262,7 @@ def _missed(
         values = {**solution, name: solution[name] + change}
         failed = _checks(equations, values)
         if failed[-1].summary.endswith(" no") and max(map(block_size, failed)) <= max(LONG, *longest):
-            return [Block(last.headline, last.thoughts, _assigned(values)), *failed]
+            return [Block(last.headline, last.thoughts, assigned(values)), *failed]
     return None
 
 
@@ -275,7 +270,7 @@ def _wandering(equations: list[Equation], solution: dict[str, int], rng: Random)
     names = tuple(solution)
     guess = rng.choice((1, 2, 3, 5))
     values = dict.fromkeys(names, guess)
-    tried = _substitute(0, equations, values, "ok", f"try {_assigned(values)}")
+    tried = _substitute(0, equations, values, "ok", f"try {assigned(values)}")
     # A guess is worth its tokens only where it is quick to try.
     if not tried[-1].summary.endswith(" no") or max(map(block_size, tried)) > LONG:
         tried = []
@@ -283,112 +278,20 @@ def _wandering(equations: list[Equation], solution: dict[str, int], rng: Random)
     return [*tried, *_blocks(steps, names), *_checks(equations, solution, every=True)]
 
 
-def longest_block(data: Data) -> int:
-    """The size of the longest block of the straight solution."""
+def straight(data: Data) -> list[Block]:
+    """The straight solution."""
     equations, names, solution = read_problem(data)
-    blocks = _blocks(_solve_steps(equations, names), names) + _checks(equations, solution)
-    return max(map(block_size, blocks))
+    return _blocks(_solve_steps(equations, names), names) + _checks(equations, solution)
 
 
 def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
     """The canonical solution; with a slip that is noticed and undone, or with a guess and smaller steps first."""
-    equations, names, solution = read_problem(problem.data)
+    equations, _, solution = read_problem(problem.data)
     blocks: list[Block] = []
     if style is Style.CLEAN:
-        blocks = _blocks(_solve_steps(equations, names), names) + _checks(equations, solution)
+        blocks = straight(problem.data)
     elif style is Style.CORRECTED:
         blocks = _corrected(equations, solution, rng)
     elif style is Style.WANDERING:
         blocks = _wandering(equations, solution, rng)
     return Demonstration(tuple(blocks), answer_text(solution))
-
-
-# --- checking -----------------------------------------------------------------------------------------------------
-
-
-def _claims_of_work(words: list[str], solution: Mapping[str, int]) -> None:
-    """ValueError where a piece of working is false or unreadable."""
-    at = 0
-    while at < len(words):
-        word = words[at]
-        if at + 2 < len(words) and words[at + 1] in ("not", "to"):
-            a, b = read_sum(word), read_sum(words[at + 2])
-            true = a != b if words[at + 1] == "not" else a == -b
-            word, at = " ".join(words[at : at + 3]), at + 3
-        else:
-            at += 1
-            left, mark, right = next((p for m in ":>=" if (p := word.partition(m))[1]), (word, "", ""))
-            if mark == ":" and left.isdigit():
-                true = nines(int(left))[0] == word if len(left) < 16 else False
-            elif mark == ":":
-                true = read_sum(left) % 9 == read_sum(right)
-            elif mark == ">":
-                true = read_sum(left) > read_sum(right)
-            elif mark == "=":
-                true = (solution[left] if left in solution else read_sum(left)) == read_sum(right)
-            else:
-                read_sum(word)
-                true = True
-        if not true:
-            raise ValueError(f"false: {word[:60]}")
-
-
-def _claims_of_state(words: list[str], head: str, equations: list[Equation], solution: Mapping[str, int]) -> None:
-    """ValueError where a summary says something false: an equation that the solution does not satisfy, a wrong sum."""
-    names, given, last = tuple(solution), dict[str, int](), 0
-    stated = re.sub("(first|second|third):", "", " ".join(words)).split()
-    verdict = stated[-1] if stated[-1] in ("ok", "no") else ""
-    tentative = verdict == "no" or bool({"left", "product", "rest", *ROWS} & set(stated))
-    row = next((r for r, name in enumerate(ROWS[: len(names)]) if name in head), 0)
-    at = 0
-    while at < len(stated):
-        word, after = stated[at], stated[at + 1] if at + 1 < len(stated) else ""
-        at += 1
-        if "=" in word:
-            equation = read_equation(word)
-            form = linear_form(equation, names) if set(re.findall("[a-z]", word)) <= set(names) else [0]
-            if re.fullmatch("[a-z]=-?[0-9]+", word):
-                given[word[0]] = int(word[2:])
-            rest = sum(c * v for c, v in zip(form, [*solution.values(), 1], strict=False))
-            if not any(form[:-1]) or (rest and not tentative):
-                raise ValueError(f"does not follow: {word[:60]}")
-            last = abs(value_of(equation[1], solution))
-        elif word in ("take", "left", "product", "rest"):
-            wanted = {
-                "take": lambda: read_sum(head.removesuffix(" again")),
-                "left": lambda: value_of(equations[row][0], given),
-                "product": lambda: linear_form(equations[0], names)[0] * given[names[0]],
-                "rest": lambda: abs(linear_form(equations[0], names)[0] * given[names[0]]) % 9,
-            }[word]()
-            if read_sum(after) != wanted or (word == "take" and wanted > last):
-                raise ValueError(f"wrong: {word} {after[:40]}")
-            at += 1
-        elif word in ROWS[: len(names)] and after == "ok":
-            left, right = equations[ROWS.index(word)]
-            if value_of(left, given) != value_of(right, given):
-                raise ValueError(f"not true of the {word} equation")
-            verdict, at = "", at + 1
-        elif word != verdict or at != len(stated):
-            raise ValueError(f"cannot read {word[:40]!r}")
-    if verdict and (verdict == "ok") != (given == dict(solution)):
-        raise ValueError(f"{_assigned(given)} is not {verdict}")
-
-
-def _check(equations: list[Equation], solution: Mapping[str, int], block: Block) -> BlockCheck:
-    if max(len(block.thoughts), len(block.summary), len(block.headline)) > MAX_TEXT or not block.summary.split():
-        return BlockCheck(valid=False, note="the block is empty or too long")
-    try:
-        _claims_of_state(block.summary.split(), block.headline, equations, solution)
-    except (ValueError, KeyError) as err:
-        return BlockCheck(valid=False, winnable=False, note=f"summary: {err}")
-    try:
-        _claims_of_work(block.thoughts.split(), solution)
-    except ValueError as err:
-        return BlockCheck(valid=False, winnable=True, note=f"thoughts: {err}")
-    return BlockCheck(valid=True, winnable=True)
-
-
-def check_blocks(problem: Problem, blocks: Sequence[Block]) -> tuple[BlockCheck, ...]:
-    """Each block by itself: its working is true, and its summary holds at the solution or rightly says ``no``."""
-    equations, _, solution = read_problem(problem.data)
-    return tuple(_check(equations, solution, block) for block in blocks)

@@ -7,6 +7,7 @@ Work in several steps is a chain of blocks, each computable from the one before 
 in every style and ``check_work`` judges one.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -23,6 +24,7 @@ AGAIN, START_OVER = "again", "start over"
 CASTING_OUT = 9
 """The modulus of checks: the residue of a number is that of its digit sum."""
 _ATTEMPTS = 8
+_OPERATION = re.compile(r"(-?[0-9]{1,15})([-+*])(-?[0-9]{1,15})")
 
 
 def _digits(number: int) -> list[int]:
@@ -72,6 +74,47 @@ def signed_sum(a: int, b: int) -> str:
     if (a < 0) == (b < 0):
         return add_columns(abs(a), abs(b))
     return sub_columns(max(abs(a), abs(b)), min(abs(a), abs(b)))
+
+
+def worked(a: int, op: str, b: int) -> tuple[str, int]:
+    """The working of a+b, a-b or a*b with signs, and its value; sums below 20 and the times table are written at once.
+
+    Otherwise the operands come first, then the subtraction that their signs lead to where it is another one, then the
+    columns and the result: ``-29+45 45-29 15-9=6 4-2-1=1 16``. Of two factors the larger comes first.
+    """
+    if op == "*":
+        x, y = (a, b) if abs(a) >= abs(b) else (b, a)
+        if abs(x) <= 9 or abs(y) <= 1:
+            return f"{a}*{b}={a * b}", a * b
+        columns = times_columns(abs(x), abs(y)) if abs(y) <= 9 else _long_product(abs(x), abs(y))
+        return f"{x}*{y} {columns} {a * b}", a * b
+    if b < 0:
+        op, b = "-" if op == "+" else "+", -b
+    value = a + b if op == "+" else a - b
+    if abs(a) < 20 and b < 20:
+        return f"{a}{op}{b}={value}", value
+    size, start, columns = abs(a), f"{a}{op}{b}", signed_sum(a, value - a)
+    lead = start if (a < 0) == (op == "-") else f"{max(size, b)}-{min(size, b)}"
+    return f"{start} {columns} {value}" if lead == start else f"{start} {lead} {columns} {value}", value
+
+
+def _long_product(a: int, b: int) -> str:
+    """The tens of b, the ones of b, and their sum."""
+    (tens, many), (ones, few) = worked(a, "*", b // 10), worked(a, "*", b % 10)
+    return f"{tens} {ones} {worked(10 * many, '+', few)[0]}"
+
+
+def before_result(working: str) -> str:
+    """Working without the result behind its columns, for a step whose summary is little more than the result."""
+    words = working.split()
+    return working if "=" in words[-1] else " ".join(words[:-1])
+
+
+def working_of(operation: str) -> list[str] | None:
+    """The words of the working that begins with these operands; None for text that no working begins with."""
+    found = _OPERATION.fullmatch(operation)
+    words = worked(int(found[1]), found[2], int(found[3]))[0].split() if found else []
+    return words if words and words[0] == operation else None
 
 
 def quotient_columns(a: int, digit: int) -> str:
@@ -155,24 +198,27 @@ def _run(step: Step, check: Check, last: Block | None = None) -> list[Block]:
 
 
 def work_through(
-    step: Step, check: Check, redoable: Callable[[int, Block], bool], rng: Random, style: Style
+    step: Step, check: Check, redoable: Callable[[int, Block], bool], rng: Random, style: Style, restate: bool = False
 ) -> tuple[Block, ...]:
-    """The blocks of a thought in a style; `redoable` says which steps can be redone from what folding leaves."""
+    """The blocks of a thought in a style; `redoable` says which steps can be redone from what folding leaves.
+
+    With `restate` a step done again has its first headline in its own.
+    """
     if style is Style.DIRECT:
         return ()
     clean = _run(step, check)
     if style is Style.CORRECTED:
         for _ in range(_ATTEMPTS):
-            corrected = _corrected(step, check, redoable, rng, clean)
+            corrected = _corrected(step, check, redoable, rng, clean, restate)
             if corrected:
                 return corrected
     if style is Style.WANDERING:
-        return _wandering(redoable, rng, clean)
+        return _wandering(redoable, rng, clean, restate)
     return tuple(clean)
 
 
 def _corrected(
-    step: Step, check: Check, redoable: Callable[[int, Block], bool], rng: Random, clean: list[Block]
+    step: Step, check: Check, redoable: Callable[[int, Block], bool], rng: Random, clean: list[Block], restate: bool
 ) -> tuple[Block, ...] | None:
     """One step slips; it is redone at once, or the check at the end sees it and all is done again."""
     work = clean[:-1]
@@ -183,7 +229,7 @@ def _corrected(
     if wrong is None or wrong.summary == work[index].summary:
         return None
     if at_once:
-        return (*clean[:index], wrong, _again(work[index], wrong), *clean[index + 1 :])
+        return (*clean[:index], wrong, _again(work[index], wrong, restate), *clean[index + 1 :])
     rest = _run(step, check, wrong)
     # A check can be blind to a slip (nine times a wrong number); such a thought would end wrong.
     if not rest or not rest[-1].summary.endswith(START_OVER):
@@ -191,7 +237,9 @@ def _corrected(
     return (*clean[:index], wrong, *rest, *clean)
 
 
-def _wandering(redoable: Callable[[int, Block], bool], rng: Random, clean: list[Block]) -> tuple[Block, ...]:
+def _wandering(
+    redoable: Callable[[int, Block], bool], rng: Random, clean: list[Block], restate: bool
+) -> tuple[Block, ...]:
     """Some steps are done twice, and sometimes all is begun again out of doubt."""
     blocks: list[Block] = []
     if rng.random() < 0.5:
@@ -204,13 +252,14 @@ def _wandering(redoable: Callable[[int, Block], bool], rng: Random, clean: list[
     for index, block in enumerate(clean):
         blocks.append(block)
         if index in chosen:
-            blocks.append(_again(block, block))
+            blocks.append(_again(block, block, restate))
     return tuple(blocks)
 
 
-def _again(right: Block, first: Block) -> Block:
+def _again(right: Block, first: Block, restate: bool) -> Block:
     """The step done a second time, saying whether the first time was right."""
-    return Block(AGAIN, f"{right.thoughts} {'yes' if first.summary == right.summary else 'no'}", right.summary)
+    headline = f"{AGAIN} {right.headline}" if restate else AGAIN
+    return Block(headline, f"{right.thoughts} {'yes' if first.summary == right.summary else 'no'}", right.summary)
 
 
 def _doubt(last: Block) -> Block:
@@ -218,7 +267,7 @@ def _doubt(last: Block) -> Block:
 
 
 def check_work(
-    step: Step, check: Check, true: Callable[[str], bool], blocks: Sequence[Block]
+    step: Step, check: Check, true: Callable[[str], bool], blocks: Sequence[Block], restate: bool = False
 ) -> tuple[BlockCheck, ...]:
     """Judges each block as the step, repetition or check it says it is; `true` says whether a summary's state is.
 
@@ -228,7 +277,7 @@ def check_work(
     before: Block | None = None
     last: Block | None = None
     for block in blocks:
-        expected = _expected(step, check, before, last, block)
+        expected = _expected(step, check, before, last, block, restate)
         if expected is None:
             checks.append(BlockCheck(False, None, "this step does not follow from the last summary"))
         elif expected != block:
@@ -245,13 +294,15 @@ def check_work(
     return tuple(checks)
 
 
-def _expected(step: Step, check: Check, before: Block | None, last: Block | None, block: Block) -> Block | None:
+def _expected(
+    step: Step, check: Check, before: Block | None, last: Block | None, block: Block, restate: bool
+) -> Block | None:
     """What the block must be, given the two before it."""
     if block.headline == START_OVER:
         return _doubt(last) if last else None
     if block.headline.startswith("check "):
         return check(last) if last else None
-    if block.headline == AGAIN:
-        right = step(before, None) if last and last.headline != AGAIN else None
-        return _again(right, last) if right and last and right.headline == last.headline else None
+    if block.headline.partition(" ")[0] == AGAIN:
+        right = step(before, None) if last else None
+        return _again(right, last, restate) if right and last and right.headline == last.headline else None
     return step(last, None)

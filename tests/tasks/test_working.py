@@ -14,6 +14,8 @@ from ponder.tasks.working import (
     slip,
     sub_columns,
     times_columns,
+    worked,
+    working_of,
 )
 
 number = st.integers(0, 10**9)
@@ -35,6 +37,26 @@ def test_columns_say_their_value(a: int, b: int, digit: int):
     assert columns_value(times_columns(a, digit)) == a * digit
     assert columns_value(quotient_columns(a * digit, digit)) == a
     assert int(residues(a)[-1]) == a % 9
+
+
+@pytest.mark.parametrize(
+    ("a", "op", "b", "text"),
+    [
+        (-29, "+", 45, "-29+45 45-29 15-9=6 4-2-1=1 16"),
+        (-29, "-", 45, "-29-45 9+5=14 2+4+1=7 -74"),
+        (29, "-", -45, "29+45 9+5=14 2+4+1=7 74"),
+        (20, "-", 45, "20-45 45-20 5-0=5 4-2=2 -25"),
+        (13, "-", 19, "13-19=-6"),
+        (-8, "*", 7, "-8*7=-56"),
+        (2, "*", -19, "-19*2 9*2=18 1*2+1=3 -38"),
+        (12, "*", 13, "13*12 13*1=13 13*2 3*2=6 1*2=2 26 130+26 0+6=6 3+2=5 1+0=1 156 156"),
+    ],
+)
+def test_signed_working(a: int, op: str, b: int, text: str):
+    value = {"+": a + b, "-": a - b, "*": a * b}[op]
+    assert worked(a, op, b) == (text, value)
+    restated = working_of(text.split()[0])
+    assert restated == (None if "=" in text.split()[0] else text.split())
 
 
 @given(number, number, st.integers(0, 9), st.integers(0, 1000))
