@@ -87,7 +87,7 @@ STYLE_SHARES = {
 """Shares of clean, corrected and wandering demonstrations under each effort."""
 MOST_TOKENS = 1_536
 """Longer demonstrations are drawn again, with their problems: they would fill a whole step."""
-PATIENCE = 100
+PATIENCE = 30
 """How often in a row that may happen."""
 
 
@@ -128,16 +128,16 @@ def step_rows(config: SFTConfig, tokenizer: PonderTokenizer, step: int) -> list[
 
 
 def _row(config: SFTConfig, tokenizer: PonderTokenizer, weights: Mapping[tuple[str, int], float], rng: Random) -> Row:
-    for _ in range(PATIENCE):
-        if rng.random() < SCOPE_SHARE:
-            prompt, effort, shown = outside(rng), rng.choice(list(Effort)), Demonstration((), SENTENCE)
-        else:
-            name, level = rng.choices(list(weights), list(weights.values()))[0]
-            problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
-            prompt = problem.prompt
-            effort, shown = demonstration(problem, rng, tokenizer, config.style)
+    def packed(prompt: str, effort: Effort, shown: Demonstration) -> Row:
         messages = [Message("user", prompt)]
-        row = pack(format.sections(messages, effort, shown.blocks, shown.answer, config.fold_window), tokenizer)
+        return pack(format.sections(messages, effort, shown.blocks, shown.answer, config.fold_window), tokenizer)
+
+    if rng.random() < SCOPE_SHARE:
+        return packed(outside(rng), rng.choice(list(Effort)), Demonstration((), SENTENCE))
+    for _ in range(PATIENCE):
+        name, level = rng.choices(list(weights), list(weights.values()))[0]
+        problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
+        row = packed(problem.prompt, *demonstration(problem, rng, tokenizer, config.style))
         if len(row) <= MOST_TOKENS:
             return row
     raise ConfigError(f"{PATIENCE} demonstrations in a row had more than {MOST_TOKENS} tokens: choose lower levels")
@@ -254,6 +254,7 @@ def run_sft(
         tokens.mkdir(exist_ok=True)
         train_tokenizer(corpus(config), config.vocabulary).save(tokens)
     tokenizer = load_tokenizer(tokens)
+    step_rows(config, tokenizer, 0)  # a mix that cannot be trained on is refused here, not in a worker
     network = new_network(replace(shape, vocab_size=tokenizer.size), seed_for("network", config.seed))
     network.to(config.device)
     loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, dtype=config.dtype, device=config.device)
