@@ -20,6 +20,8 @@ def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights that loads in an instant; only to be read."""
     from dataclasses import replace
 
+    import torch
+
     from ponder.model.checkpoint import Checkpoint, PonderConfig, save_checkpoint
     from ponder.model.network import new_network
     from ponder.model.sizes import shape_named
@@ -27,6 +29,11 @@ def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     tokenizer = train_tokenizer(TEXTS, 320)
     network = new_network(replace(shape_named("micro"), vocab_size=tokenizer.size), seed=0)
+    # A fresh network's layers add nothing: without this, attention would never be tested.
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in network.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            torch.nn.init.normal_(parameter, std=0.2, generator=generator)
     folder = tmp_path_factory.mktemp("models") / "micro"
     save_checkpoint(Checkpoint(network, tokenizer, PonderConfig(name="micro", fold_window=1)), folder)
     return folder

@@ -4,7 +4,6 @@ One forward serves training and decoding: an `Attend` says who looks at whom (a 
 stay float32; autocast makes the matrix products bfloat16 where that is faster.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -147,16 +146,18 @@ class Network(nn.Module):
 
 
 def new_network(shape: Shape, seed: int) -> Network:
-    """A freshly initialised network, the same for the same seed."""
+    """A freshly initialised network, the same for the same seed.
+
+    Layers begin as the identity (what they add is zero), and tokens large enough to be told apart from the first step
+    on: this learns faster than GPT-2's scales (`LOG.md`, 2026-11-21).
+    """
     network = Network(shape)
     generator = torch.Generator().manual_seed(seed % 2**63)
-    depth = 1 / math.sqrt(2 * shape.num_hidden_layers)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if parameter.dim() < 2:
-                continue
-            scale = 0.02 if "embed" in name else parameter.shape[1] ** -0.5
             if name.endswith(("o_proj.weight", "down_proj.weight")):
-                scale *= depth
-            parameter.normal_(0.0, scale, generator=generator)
+                parameter.zero_()
+            elif parameter.dim() == 2:
+                scale = 0.1 if "embed" in name else parameter.shape[1] ** -0.5
+                parameter.normal_(0.0, scale, generator=generator)
     return network

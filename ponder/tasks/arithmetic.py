@@ -20,6 +20,7 @@ from ponder.tasks.expressions import (
     Operation,
     Sum,
     following,
+    ordered,
     read,
     reduced,
     residue_steps,
@@ -151,8 +152,8 @@ def _workable(expression: Sum) -> bool:
 
 
 def canonical(data: Data) -> str:
-    """The expression without spaces."""
-    return write(read(data["expression"]))
+    """The expression without spaces, its terms and factors in one order: commuted ones are the same problem."""
+    return write(ordered(read(data["expression"])))
 
 
 def answer(data: Data) -> str:

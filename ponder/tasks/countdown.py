@@ -27,8 +27,9 @@ from ponder.types import Block, BlockCheck, Demonstration, Grade, Problem, Style
 
 _DRAWS = {1: (3, 3, 20, 1, 50), 2: (4, 4, 20, 10, 100), 3: (4, 4, 99, 10, 100), 4: (5, 6, 99, 100, 999)}
 """Level to fewest and most numbers, largest number, smallest and largest target."""
-_SKIP = {Style.CLEAN: 0.75, Style.CORRECTED: 0.75, Style.WANDERING: 0.3}
-"""How often a demonstration passes over a last step that leads nowhere; one that leads to the target it never does."""
+_SKIPS = {Style.CLEAN: (0.0, 0.3, 0.75), Style.CORRECTED: (0.0, 0.3, 0.75), Style.WANDERING: (0.0,)}
+"""How often a demonstration passes over a last step that leads nowhere (one that leads to the target it never does).
+Drawn for each, so that the effort, raised to the length it comes to, says how thorough the search is."""
 _MAX_DEPTH = 30
 _MAX_NUMBER, _MAX_TARGET = 999, 99_999
 
@@ -82,7 +83,8 @@ def _demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
         if slip is None:
             blocks.insert(0, _miscopied(problem.data, rng))
     kept = {end.phase, slip[0].phase} if slip else {end.phase}
-    kept |= {phase for phase in dict.fromkeys(spot.phase for spot in walk) if rng.random() >= _SKIP[style]}
+    skip = rng.choice(_SKIPS[style])
+    kept |= {phase for phase in dict.fromkeys(spot.phase for spot in walk) if rng.random() >= skip}
     for spot in walk:
         if slip and spot is slip[0]:
             blocks += slip[1:]

@@ -169,8 +169,8 @@ def _restating(words: list[str]) -> int:
 
 
 def draw(level: int, rng: Random) -> Data:
-    """One problem; about four in ten of levels 1 and 2, and the long ones of level 3, have reasoning-gym's shape."""
-    gym = rng.random() < (0.4, 0.4, 0.15, 0.0)[level - 1]
+    """One problem; four in ten of levels 1 and 2, half (with longer numbers) of level 3 have reasoning-gym's shape."""
+    gym = rng.random() < (0.4, 0.4, 0.5, 0.0)[level - 1]
     while True:
         if gym:
             data = _gym_shaped(rng, *(((1, 3), 12), ((1, 4), 100), ((4, 7), 100))[level - 1])

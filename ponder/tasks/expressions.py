@@ -139,6 +139,17 @@ def write(expression: Sum, gap: str = "") -> str:
     return "".join(parts)
 
 
+def ordered(expression: Sum) -> Sum:
+    """The expression with the terms of every sum and the factors of every product in one fixed order."""
+    terms: list[Term] = []
+    for term in expression.terms:
+        factors = [(op, ordered(factor) if isinstance(factor, Sum) else factor) for op, factor in term.factors]
+        # "*" sorts before "/", so that a product still begins with a factor.
+        factors.sort(key=lambda part: (part[0], str(part[1]) if isinstance(part[1], int) else write(part[1])))
+        terms.append(Term(term.sign, tuple(factors)))
+    return Sum(tuple(sorted(terms, key=lambda term: write(Sum((term,))))))
+
+
 def value(expression: Sum) -> int | None:
     """The value, or None where a division is not exact."""
     total = 0

@@ -34,7 +34,7 @@ _SIZES = {
     1: ((2, 2),),
     2: ((3, 2), (2, 3), (3, 3)),
     3: ((4, 4), (5, 5)),
-    4: tuple((short, long) for short in (2, 3, 4) for long in (6, 7, 8)),
+    4: tuple((a, b) for a in (6, 7, 8) for b in (6, 7, 8)),
 }
 
 
@@ -51,10 +51,7 @@ class _State:
 
 def draw(level: int, rng: Random) -> Data:
     """Two factors of the level's sizes."""
-    sizes = list(rng.choice(_SIZES[level]))
-    if level == 4:
-        rng.shuffle(sizes)
-    a, b = (rng.randint(10 ** (size - 1), 10**size - 1) for size in sizes)
+    a, b = (rng.randint(10 ** (size - 1), 10**size - 1) for size in rng.choice(_SIZES[level]))
     return {"a": a, "b": b}
 
 
@@ -198,7 +195,7 @@ MULTIPLICATION = Task(
         1: "two digits times two",
         2: "three digits times two or three",
         3: "four digits times four, five times five",
-        4: "two to four digits times six to eight",
+        4: "six to eight digits times six to eight",
     },
     draw=draw,
     canonical=canonical,

@@ -57,6 +57,7 @@ _OPENINGS = (
     "Compute the sum of all {w} {v} less than {n}.", "What is the weather in {w}?", "Who won the {v} {n} {w}?",
     "What can you do?", "Who are you?", "What is your name?", "help", "{w}", "{n}", "{w} {v} {n}", "What day is it?",
     "Each {w} costs ${n} and {s}. What is the total?", "In {w}, {s} {n}% of {v}. {s2} {m}?", "Sing a song.", "test",
+    "{code}", "{code}", "{code}", "Complete this function:\n{code}", "What is wrong here?\n{code}", "{code}\n\n{s}",
 )  # fmt: skip
 
 
@@ -71,6 +72,42 @@ def _sentence(rng: Random) -> str:
     return " ".join(words).capitalize()
 
 
+_TYPES = ("int", "str", "float", "bool", "List[int]", "List[str]", "List[float]", "Tuple[int, int]", "dict", "Any")
+_CALLS = (
+    "{f}({a}, {b})", "{f}({n}, {m})", "{f}([{n}, {m}, {n}])", "{f}('{a}')", "{f}([{n}.{m}, {m}.0], 0.5)",
+    "{f}(['{a}', '{b}'], '{c}')", "{f}([])",
+)  # fmt: skip
+_CODE_LINES = (
+    "return {a}", "return {a} + {b}", "for {a} in {b}:", "if not {a}:", "{a} = []", "{a} = {b}.split('{c}')",
+    "while {a} and {b}:", "print('{a} {b}')", "{a}.append({b})", "return sorted({a}, key=lambda {b}: {b})",
+    "{a} = len({b})", "raise ValueError('{a} {b}')", "assert {a} == {b}", "{a} = [{b} for {b} in {c}]",
+)  # fmt: skip
+
+
+def _code(rng: Random) -> str:
+    """A Python function as those to complete or to mend look: signature, docstring with examples, some lines."""
+
+    def fill(text: str) -> str:
+        a, b, c = (common_word(rng).lower() for _ in range(3))
+        return text.format(f=name, a=a, b=b, c=c, n=rng.randint(0, 99), m=rng.randint(0, 999))
+
+    name = "_".join(common_word(rng).lower() for _ in range(rng.randint(1, 3)))
+    kinds = rng.random() < 0.7
+    given = [fill("{a}") + (f": {rng.choice(_TYPES)}" if kinds else "") for _ in range(rng.randint(1, 3))]
+    lines = [rng.choice(("from typing import List", "import math", "from typing import List, Tuple"))] * (
+        rng.random() < 0.4
+    )
+    lines += ["", ""] * bool(lines)
+    lines.append(f"def {name}({', '.join(given)}){f' -> {rng.choice(_TYPES)}' if kinds else ''}:")
+    if rng.random() < 0.8:
+        lines.append(f'    """{_sentence(rng)}.')
+        for _ in range(rng.randint(0, 3)):
+            lines += [f"    >>> {fill(rng.choice(_CALLS))}", f"    {fill(rng.choice(('{n}', 'True', '[{n}, {m}]')))}"]
+        lines.append('    """')
+    lines += [f"    {fill(rng.choice(_CODE_LINES))}" for _ in range(rng.choice((0, 0, 1, 3)))]
+    return "\n".join(lines)
+
+
 def outside(rng: Random) -> str:
     """A prompt that belongs to none of the tasks."""
     topic = rng.choice(_TOPICS) if rng.random() < 0.3 else _word(rng)
@@ -83,4 +120,5 @@ def outside(rng: Random) -> str:
         s2=_sentence(rng),
         S=_word(rng).capitalize(),
         S2=_sentence(rng),
+        code=_code(rng),
     )

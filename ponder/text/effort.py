@@ -24,11 +24,11 @@ class Budget:
 BUDGETS: Mapping[Effort, Budget] = {
     Effort.NONE: Budget(0),
     Effort.MINIMAL: Budget(96),
-    Effort.LOW: Budget(224),
-    Effort.MEDIUM: Budget(640),
-    Effort.HIGH: Budget(1280),
-    Effort.XHIGH: Budget(2560),
-    Effort.MAX: Budget(5120),
+    Effort.LOW: Budget(320),
+    Effort.MEDIUM: Budget(1024),
+    Effort.HIGH: Budget(2048),
+    Effort.XHIGH: Budget(4096),
+    Effort.MAX: Budget(8192),
 }
 
 

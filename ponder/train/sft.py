@@ -47,12 +47,14 @@ class SFTConfig(pydantic.BaseModel):
     steps: int = pydantic.Field(3000, ge=1)
     rows: int = pydantic.Field(96, ge=1)
     """Completions in a step."""
-    learning_rate: float = pydantic.Field(4e-3, gt=0)
+    learning_rate: float = pydantic.Field(3e-3, gt=0)
+    decay: float = pydantic.Field(0.98, gt=0, le=1)
+    """Share of the steps, at the end, over which the rate falls to zero: by default all but the warm-up."""
     seed: int = 0
     vocabulary: int = pydantic.Field(1024, ge=320, le=MAX_ENTRIES)
     fold_window: int | None = pydantic.Field(1, ge=1)
     """How many folded blocks stay in the context; null for all."""
-    micro_tokens: int = pydantic.Field(8192, ge=256)
+    micro_tokens: int = pydantic.Field(16384, ge=256)
     """Most tokens of one forward pass."""
     device: str = "auto"
     dtype: str = "auto"
@@ -62,7 +64,15 @@ class SFTConfig(pydantic.BaseModel):
 
 
 LEVEL_SHARES = {1: 0.15, 2: 0.75, 3: 0.1}
-TASK_SHARES = {"countdown": 2.0, "sudoku": 1.3, "program": 1.2, "multiplication": 1.2, "cipher": 1.2, "letters": 0.7}
+TASK_SHARES = {
+    "countdown": 1.6,
+    "cipher": 1.4,
+    "sudoku": 1.3,
+    "program": 1.3,
+    "knights_knaves": 1.2,
+    "letters": 1.1,
+    "multiplication": 0.7,
+}
 """Weights of tasks in the default mix, 1 where not named: more for those that are learned slowest."""
 SCOPE_SHARE = 0.03
 """How much of the mix are prompts outside all tasks, answered by one plain sentence."""
@@ -257,7 +267,13 @@ def run_sft(
     step_rows(config, tokenizer, 0)  # a mix that cannot be trained on is refused here, not in a worker
     network = new_network(replace(shape, vocab_size=tokenizer.size), seed_for("network", config.seed))
     network.to(config.device)
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, dtype=config.dtype, device=config.device)
+    loop = LoopConfig(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        decay=config.decay,
+        dtype=config.dtype,
+        device=config.device,
+    )
     taught = tuple(f"{name}:{level}" for name, level in mix(config))
     settings = PonderConfig(name=out.name, fold_window=config.fold_window, tasks=taught, style=config.style)
     checkpoint = Checkpoint(network, tokenizer, settings)

@@ -211,12 +211,12 @@ def test_thoughts_are_short() -> None:
     totals = [
         sum(map(tokens, COUNTDOWN.demonstrate(problem, Random(0), Style.CLEAN).blocks)) for problem in drawn(2, 200)
     ]
-    assert sum(totals) / len(totals) <= 250
+    assert sum(totals) / len(totals) <= 400
 
 
 def test_full_search_solves_level_2(monkeypatch: pytest.MonkeyPatch) -> None:
     """Testing every place in order, none passed over: always solved, mostly within 1000 tokens."""
-    monkeypatch.setattr("ponder.tasks.countdown._SKIP", dict.fromkeys(THINKING, 0.0))
+    monkeypatch.setattr("ponder.tasks.countdown._SKIPS", dict.fromkeys(THINKING, (0.0,)))
     totals = []
     for problem in drawn(2, 200):
         shown = COUNTDOWN.demonstrate(problem, Random(0), Style.WANDERING)

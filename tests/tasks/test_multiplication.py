@@ -16,7 +16,7 @@ from ponder.types import Block, Problem, Style
 
 TASK = MULTIPLICATION
 TOKEN = re.compile(r" ?[a-z]+|[0-9]|[A-Z]|\n|[^\sa-zA-Z0-9]| ")
-LONGEST = {1: 40, 2: 48, 3: 66, 4: 70}
+LONGEST = {1: 40, 2: 48, 3: 66, 4: 80}
 
 
 def tokens(block: Block) -> int:
