@@ -23,9 +23,10 @@ from ponder.tasks import TASKS
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "levels": "ponder eval --task all:1 --task all:2 --n 500 --effort none,medium --json",
-    "higher": "ponder eval --task all:3 --task all:4 --n 100 --effort none,medium --json",
+    "higher": "ponder eval --task all:3 --task all:4 --n 500 --effort none,medium --json",
     "gym": "ponder eval --gym products:2 --gym chain_sum:2 --gym simple_equations:2 --gym mini_sudoku:2 "
-    "--gym knights_knaves:2 --gym caesar_cipher:2 --gym letter_counting:2 --gym countdown:2 --n 200 --json",
+    "--gym knights_knaves:2 --gym caesar_cipher:2 --gym caesar_cipher+example:2 "
+    "--gym letter_counting:2 --gym countdown:2 --n 200 --json",
     "sampled": "ponder eval --task all:2 --n 32 --samples 16 --temperature 1 --json",
     "direct": "ponder eval --model runs/direct/checkpoint --task all:2 --n 500 --effort none --json",
 }
@@ -104,7 +105,7 @@ def gym(found: Mapping[str, list[Summary]]) -> str:
     """Reasoning-gym's own generator and scorer beside our wordings."""
     rows = []
     for one in found.get("gym", []):
-        twin = next((task.name for task in TASKS.values() if f"gym:{task.gym}" == one["task"]), "")
+        twin = next((task.name for task in TASKS.values() if f"gym:{task.gym}" == one["task"].partition("+")[0]), "")
         ours = find(found["levels"], task=twin, level=one["level"], effort="medium")
         rows.append([f"{one['task']}", percent(one), f"{twin}: {percent(ours)}"])
     return table(["reasoning-gym task", "its generator, its scorer", "our generator and wordings"], rows)

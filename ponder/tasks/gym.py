@@ -13,8 +13,10 @@ from typing import Any
 from ponder.errors import ConfigError, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.sandbox.worker import Worker, WorkerError
-from ponder.seeds import seed_for
+from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, split_of
+from ponder.tasks.cipher_steps import encode
+from ponder.tasks.words import common_word
 from ponder.types import Grade, Problem, Split
 
 Entry = Mapping[str, Any]
@@ -58,6 +60,11 @@ MAX_ANSWER = 2_000
 _ARITHMETIC = frozenset("0123456789+-*/() .")
 
 
+def own_name(name: str) -> str:
+    """Reasoning-gym's name of what we may have added something to."""
+    return name.partition("+")[0]
+
+
 # --- in the worker -----------------------------------------------------------------------------------------------
 
 
@@ -70,6 +77,7 @@ def _own_seed(name: str, seed: int) -> int:
 def _dataset(name: str, level: int, seed: int) -> Any:
     import reasoning_gym
 
+    name = own_name(name)
     return reasoning_gym.create_dataset(name, seed=_own_seed(name, seed), size=2**31, **LEVELS[name][level])
 
 
@@ -129,6 +137,13 @@ def _cipher(entry: Entry, _: Task) -> Data:
     return {"cipher": entry["metadata"]["cipher_text"], "plain": entry["metadata"]["clear_text"]}
 
 
+def _cipher_with_example(entry: Entry, task: Task) -> Data:
+    data, shift = _cipher(entry, task), entry["metadata"]["rotation"]
+    rng = rng_for("gym example", data["cipher"])
+    word = common_word(rng, low=4).upper()
+    return data | {"example": [encode("caesar", (shift,), word, rng), word]}
+
+
 def _letters(entry: Entry, _: Task) -> Data:
     return {"letter": entry["metadata"]["target_letter"], "text": " ".join(entry["metadata"]["span"])}
 
@@ -141,9 +156,13 @@ DATA: dict[str, Callable[[Entry, Task], Data]] = {
     "knights_knaves": _island,
     "countdown": _countdown,
     "caesar_cipher": _cipher,
+    "caesar_cipher+example": _cipher_with_example,
     "letter_counting": _letters,
 }
-"""Reasoning-gym's name to what turns its entry into data that the twin task's ``validate`` checks."""
+"""Reasoning-gym's name to what turns its entry into data that the twin task's ``validate`` checks.
+
+A ``+`` stands before what we add to its entries; the question is then our task's wording of it.
+"""
 
 
 # --- here --------------------------------------------------------------------------------------------------------
@@ -154,11 +173,12 @@ atexit.register(_WORKER.close)
 
 def _twin(name: str, level: int) -> Task:
     """Our task of the same kind; raises ConfigError when there is none, or no such level, or no reasoning-gym."""
-    tasks = {task.gym: task for task in TASKS.values() if task.gym in DATA}
+    tasks = {name: task for name in DATA for task in TASKS.values() if task.gym == own_name(name)}
     if name not in tasks:
-        raise ConfigError(f"unknown gym task {name!r}: the gym tasks are {', '.join(filter(None, tasks))}")
-    if level not in LEVELS[name]:
-        raise ConfigError(f"gym task {name} has no level {level}: its levels are {', '.join(map(str, LEVELS[name]))}")
+        raise ConfigError(f"unknown gym task {name!r}: the gym tasks are {', '.join(tasks)}")
+    levels = LEVELS[own_name(name)]
+    if level not in levels:
+        raise ConfigError(f"gym task {name} has no level {level}: its levels are {', '.join(map(str, levels))}")
     if importlib.util.find_spec("reasoning_gym") is None:
         raise ConfigError("gym problems need reasoning-gym, which is not installed: pip install 'ponder[gym]'")
     return tasks[name]
@@ -172,7 +192,8 @@ def _problem(task: Task, name: str, level: int, entry: Entry, id: str) -> Proble
         return None
     if split_of(task, data) is not Split.TEST:
         return None
-    return Problem(task.name, level, entry["question"], task.answer(data), data, id)
+    question = entry["question"] if name == own_name(name) else task.phrasings[0](data)
+    return Problem(task.name, level, question, task.answer(data), data, id)
 
 
 def gym_problems(name: str, level: int, n: int, seed: int = 0) -> list[Problem]:

@@ -119,6 +119,8 @@ def _known(task: Task, record: Mapping[str, Any], level: int, id: str) -> Proble
     if record.get("prompt") is not None and not record["prompt"].strip():
         raise ProblemError(f"prompt is empty: leave it out, and {task.name} will word the problem itself")
     data = task.validate(record["data"])
+    if unknown := sorted(set(record["data"]) - set(data)):
+        raise ProblemError(f"data has unknown keys {unknown}: {task.name} has {', '.join(data)}")
     prompt = record.get("prompt") or phrase(task, data, rng_for("jsonl", task.name, task.canonical(data)))
     problem = Problem(task.name, level, prompt, record.get("answer") or task.answer(data), data, id)
     grade = task.grade(problem, problem.answer)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ponder.errors import ProblemError
 from ponder.tasks.working import add_columns, sub_columns, times_columns
 
-MAX_LINES, MAX_LINE_CHARS, MAX_DEPTH, MAX_STEPS, MAX_VALUE = 40, 80, 3, 2_000, 1_000_000
+MAX_LINES, MAX_LINE_CHARS, MAX_DEPTH, MAX_STEPS, MAX_VALUE = 40, 80, 3, 500, 1_000_000
 MAX_ATOMS, SIMPLE_BODY = 4, 3
 
 _LEXEME = re.compile(r"[0-9]{1,7}|[a-z]|//|[-+*%]")

@@ -85,6 +85,7 @@ BAD = [
     (b'{"task": "open", "prompt": "p\x00", "answer": "a"}', "not JSON"),
     (b'{"task": "open", "prompt": "\\ud800", "answer": "a"}', "surrogate"),
     (b'{"task": "open", "prompt": "p", "answer": "a", "level": NaN}', "NaN is not a number"),
+    (b'{"task": "letters", "data": {"letter": "a", "text": "banana", "lang": "en"}}', "unknown keys .*lang"),
     (b'{"task": "open", "prompt": "p", "answer": "a", "level": ' + b"9" * 5000 + b"}", "not usable JSON"),
     (b"[" * 90_000, "nested deeper"),
     (b'{"task": "open", "data": {"a": ' + b"[" * 60 + b"]" * 60 + b"}}", "nested deeper"),
