@@ -89,11 +89,18 @@ class Extension:
     segment: Segment
 
 
-class Sampler(Protocol):
-    """Extends prefixes by one block or by the answer."""
+Hear = Callable[[int, str], None]
+"""Called with a sample's number and its next piece of text, while it is generated."""
 
-    def extend(
-        self, prefixes: Sequence[Prefix], limits: Sequence[Limit], sampling: Sequence[Sampling]
+
+class Sampler(Protocol):
+    """Extends a prefix by one block or by the answer; many extensions may be awaited at once."""
+
+    async def extend(
+        self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
-        """One extension per prefix, each within its own limit and drawn from its own seed."""
+        """One extension for each sampling, within the limit and drawn from its own seed.
+
+        `hear` follows the text as it comes, from samplers that stream; the others do not call it.
+        """
         ...

@@ -4,7 +4,7 @@ A chain grows block by block. When its thinking budget is used up it must answer
 never part of that budget, so there is always room for it.
 """
 
-from collections import deque
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,27 +60,43 @@ def think(
 ) -> list[Completion]:
     """A completion for every request; `on_done` hears how many are finished.
 
-    Up to SIDE_BY_SIDE chains think in one batch, and as soon as one has answered the next takes its place.
+    Up to SIDE_BY_SIDE chains think at once, and as soon as one has answered the next takes its place.
     """
-    chains = [_Chain(request, request.budget or BUDGETS[request.effort]) for request in requests]
-    for chain in chains:
-        _check(chain.request.messages)
-        chain.answering = chain.budget.thinking < SMALLEST_BLOCK
-    waiting, open_chains = deque(chains), list[_Chain]()
-    while waiting or open_chains:
-        while waiting and len(open_chains) < SIDE_BY_SIDE:
-            open_chains.append(waiting.popleft())
-        extensions = sampler.extend(
-            [chain.prefix() for chain in open_chains],
-            [chain.limit() for chain in open_chains],
-            [chain.sampling() for chain in open_chains],
-        )
-        for chain, extension in zip(open_chains, extensions, strict=True):
-            _grow(chain, extension)
-        open_chains = [chain for chain in open_chains if chain.done is None]
-        if on_done:
-            on_done(len(chains) - len(waiting) - len(open_chains))
-    return [chain.done for chain in chains if chain.done]
+    for request in requests:
+        _check(request.messages)
+    return asyncio.run(_think_all(requests, sampler, on_done))
+
+
+async def _think_all(
+    requests: Sequence[Request], sampler: Sampler, on_done: Callable[[int], None] | None
+) -> list[Completion]:
+    waiting = iter(enumerate(requests))
+    completions: dict[int, Completion] = {}
+
+    async def work() -> None:
+        for index, request in waiting:
+            completions[index] = await think_one(request, sampler)
+            if on_done:
+                on_done(len(completions))
+
+    workers = [asyncio.ensure_future(work()) for _ in range(min(SIDE_BY_SIDE, len(requests)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:  # where one has failed, the others need not go on
+            worker.cancel()
+    return [completions[index] for index in range(len(requests))]
+
+
+async def think_one(request: Request, sampler: Sampler) -> Completion:
+    """A completion for one request; many may be awaited at once."""
+    _check(request.messages)
+    chain = _Chain(request, request.budget or BUDGETS[request.effort])
+    chain.answering = chain.budget.thinking < SMALLEST_BLOCK
+    while chain.done is None:
+        (extension,) = await sampler.extend(chain.prefix(), chain.limit(), [chain.sampling()])
+        _grow(chain, extension)
+    return chain.done
 
 
 def _check(messages: Sequence[Message]) -> None:

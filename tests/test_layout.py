@@ -22,7 +22,15 @@ ORDER = (
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-TORCH = ("model/", "engine/local.py", "engine/sampling.py", "engine/kv_cache.py", "train/")
+TORCH = (
+    "model/",
+    "engine/local.py",
+    "engine/sampling.py",
+    "engine/kv_cache.py",
+    "engine/grammar.py",
+    "engine/scheduler.py",
+    "train/",
+)
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ponder.cli.output import clean
-from ponder.interfaces import Extension, Limit, Prefix, Sampler, Sampling
+from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.text import format
 from ponder.text.format import BLOCKS, Place
 from ponder.text.stream import Closed, Delta, Stream
@@ -98,19 +98,19 @@ class Display:
 
 @dataclass(frozen=True)
 class Watched:
-    """A sampler whose extensions of one chain are followed by a display, which also listens to the sampler."""
+    """A sampler whose extensions of one chain are followed by a display."""
 
     sampler: Sampler
     display: Display
 
-    def extend(
-        self, prefixes: Sequence[Prefix], limits: Sequence[Limit], sampling: Sequence[Sampling]
+    async def extend(
+        self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
-        """As the sampler extends, while the display follows the first prefix."""
-        self.display.begin(prefixes[0].answering)
+        """As the sampler extends, while the display follows the first sample."""
+        self.display.begin(prefix.answering)
         extensions: list[Extension] = []
         try:
-            extensions = self.sampler.extend(prefixes, limits, sampling)
+            extensions = await self.sampler.extend(prefix, limit, samplings, hear or self.display.hear)
         finally:
             self.display.end(extensions[0] if extensions else None)
         return extensions

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +73,7 @@ def find_model(given: Path | None) -> Path:
     return embedded_folder()
 
 
-def load(given: Path | None, device: str = "auto", listener: Callable[[int, str], None] | None = None) -> Model:
+def load(given: Path | None, device: str = "auto") -> Model:
     """Load a model onto a device."""
     folder = find_model(given)
     from ponder.engine.local import LocalSampler
@@ -85,7 +84,7 @@ def load(given: Path | None, device: str = "auto", listener: Callable[[int, str]
     checkpoint = load_checkpoint(folder)
     checkpoint.network.to(picked.value)
     settle_decoding_threads(picked.value, checkpoint.network.shape.hidden_size)
-    return Model(LocalSampler(checkpoint, listener=listener), checkpoint.config.name, checkpoint.config.style)
+    return Model(LocalSampler(checkpoint), checkpoint.config.name, checkpoint.config.style)
 
 
 def check_sampling(temperature: float, top_p: float) -> None:

@@ -110,7 +110,7 @@ def open_thinker(
     if effort is not None:
         effort_named(effort)
     display = Display(output.stderr(), show_thoughts, quiet)
-    return Thinker(models.load(model, device, display.hear), display, temperature, top_p, seed)
+    return Thinker(models.load(model, device), display, temperature, top_p, seed)
 
 
 def show_answer(completion: Completion, effort: Effort, seconds: float) -> None:

@@ -54,9 +54,12 @@ def sft(
         str | None, typer.Option("--style", help="thinking, or direct: only answers.", show_default="thinking")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.", show_default="3000")] = None,
-    rows: Annotated[int | None, typer.Option("--rows", help="Completions in a step.", show_default="96")] = None,
+    rows: Annotated[int | None, typer.Option("--rows", help="Completions in a step.", show_default="24")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Peak rate.", show_default="0.004")
+        float | None, typer.Option("--learning-rate", help="Peak rate.", show_default="0.003")
+    ] = None,
+    decay: Annotated[
+        float | None, typer.Option("--decay", help="Share of the steps over which the rate falls.", show_default="0.98")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the weights and the data.", show_default="0")] = None,
     vocabulary: Annotated[
@@ -66,7 +69,7 @@ def sft(
         int | None, typer.Option("--fold-window", help="Folded blocks that stay; 0 for all.", show_default="1")
     ] = None,
     micro_tokens: Annotated[
-        int | None, typer.Option("--micro-tokens", help="Most tokens of one forward pass.", show_default="8192")
+        int | None, typer.Option("--micro-tokens", help="Most tokens of one forward pass.", show_default="16384")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
     dtype: Annotated[
@@ -97,6 +100,7 @@ def sft(
         "steps": steps,
         "rows": rows,
         "learning_rate": learning_rate,
+        "decay": decay,
         "seed": seed,
         "vocabulary": vocabulary,
         "micro_tokens": micro_tokens,

@@ -1,4 +1,13 @@
-"""Keys and values of a batch of rows that decode together."""
+"""Keys and values: slots for the rows that decode, and a store of prompts that many rows begin with.
+
+A slot is one row of a dense buffer, so that a decoding step reads its cache without any gathering. A row that begins
+with something known copies it in: at these sizes copying a hundred tokens takes a small part of one decoding step,
+where pages read through a table would have to be gathered at every step and every layer (`benchmarks/engine.py`).
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -7,42 +16,156 @@ from torch import Tensor
 from ponder.model.sizes import Shape
 
 GROWTH = 64
-"""Columns by which the buffers grow: memory follows what is generated, not what might be."""
+"""Columns by which the slots grow: memory follows what is generated, not what might be."""
 
 
-class BatchCache:
-    """One buffer a layer, (B, K, T, D); rows are compacted away as they finish. An `Attend` of the network.
+@dataclass(frozen=True)
+class Span:
+    """Keys and values of some consecutive tokens, (L, K, t, D) each."""
 
-    Prompts are padded on the left, so that every row writes its next token to the same column.
-    """
+    keys: Tensor
+    values: Tensor
 
-    def __init__(self, shape: Shape, rows: int, device: torch.device) -> None:
-        size = (shape.num_hidden_layers, rows, shape.num_key_value_heads, 0, shape.head_dim)
-        self.keys = torch.zeros(size, device=device)
-        self.values = torch.zeros(size, device=device)
-        self.length = 0
-        """Columns in use."""
-        self.mask: Tensor | None = None
-        """(B, 1, t, columns) for the tokens that come next, True where they may look; set before each forward."""
+    @property
+    def tokens(self) -> int:
+        """How many tokens it holds."""
+        return self.keys.shape[2]
+
+    @property
+    def bytes(self) -> int:
+        """Memory it takes."""
+        return 2 * self.keys.numel() * self.keys.element_size()
+
+    def first(self, tokens: int) -> "Span":
+        """The part of it that holds its first tokens, at most all of them."""
+        return Span(self.keys[:, :, :tokens], self.values[:, :, :tokens])
+
+
+def empty_span(shape: Shape, device: torch.device) -> Span:
+    """A span of no tokens."""
+    size = (shape.num_hidden_layers, shape.num_key_value_heads, 0, shape.head_dim)
+    return Span(torch.zeros(size, device=device), torch.zeros(size, device=device))
+
+
+class Slots:
+    """The cache of the decoding rows, (L, S, K, T, D). An `Attend` of the network for one new token a row."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        size = (shape.num_hidden_layers, 0, shape.num_key_value_heads, 0, shape.head_dim)
+        self.keys, self.values = torch.zeros(size, device=device), torch.zeros(size, device=device)
+        self.lengths = torch.zeros(0, dtype=torch.long, device=device)
+        """(S,), tokens of each row that are in the cache."""
+        self._mask = self._rows = self.lengths
+        self._end = 0
+
+    @property
+    def rows(self) -> int:
+        """Slots there are, used or free."""
+        return self.keys.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the buffers."""
+        return 2 * self.keys.numel() * self.keys.element_size()
+
+    def reserve(self, rows: int, columns: int) -> None:
+        """Make room for at least so many rows and columns."""
+        more_rows = max(0, rows - self.rows)
+        more_columns = columns - self.keys.shape[3]
+        more_columns = -(-more_columns // GROWTH) * GROWTH if more_columns > 0 else 0
+        if more_rows or more_columns:
+            pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
+            self.keys, self.values = F.pad(self.keys, pad), F.pad(self.values, pad)
+            self.lengths = F.pad(self.lengths, (0, more_rows))
+
+    def put(self, slot: int, *spans: Span) -> None:
+        """Fill a slot with spans, one after the other."""
+        start = 0
+        for span in spans:
+            self.keys[:, slot, :, start : start + span.tokens] = span.keys
+            self.values[:, slot, :, start : start + span.tokens] = span.values
+            start += span.tokens
+        self.lengths[slot] = start
+
+    def keep(self, slots: Tensor) -> None:
+        """Drop all rows but these, which move to the front in this order."""
+        self.keys, self.values = self.keys[:, slots], self.values[:, slots]
+        self.lengths = self.lengths[slots]
+
+    def prepare(self) -> None:
+        """Before a step: the mask of each row's own columns, the new token's included."""
+        self._end = int(self.lengths.max()) + 1
+        self.reserve(self.rows, self._end)
+        columns = torch.arange(self._end, device=self.lengths.device)
+        self._mask = (columns <= self.lengths[:, None])[:, None, None]
+        self._rows = torch.arange(self.rows, device=self.lengths.device)
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Keep the new tokens' keys and values, and look at all columns that the mask allows."""
-        end = self.length + keys.shape[1]
-        if end > self.keys.shape[3]:
-            self._grow(end + GROWTH)
-        self.keys[layer, :, :, self.length : end] = keys.transpose(1, 2)
-        self.values[layer, :, :, self.length : end] = values.transpose(1, 2)
-        k, v = self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        """Keep each row's new token and look at all of the row's tokens."""
+        self.keys[layer][self._rows, :, self.lengths] = keys[:, 0].to(self.keys.dtype)
+        self.values[layer][self._rows, :, self.lengths] = values[:, 0].to(self.values.dtype)
+        k, v = self.keys[layer, :, :, : self._end], self.values[layer, :, :, : self._end]
         q = queries.transpose(1, 2)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, enable_gqa=True).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask, enable_gqa=True).transpose(1, 2)
 
-    def _grow(self, tokens: int) -> None:
-        """Make room for that many columns; blocks are short, so this is rare."""
-        more = tokens - self.keys.shape[3]
-        self.keys = F.pad(self.keys, (0, 0, 0, more))
-        self.values = F.pad(self.values, (0, 0, 0, more))
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all rows but these."""
-        self.keys = self.keys[:, rows]
-        self.values = self.values[:, rows]
+class Reading:
+    """Contexts being read together, each behind a span that is known. An `Attend` of the network.
+
+    Known parts are padded to P columns, the n rows of new tokens to w; a padded token looks at itself alone.
+    """
+
+    def __init__(self, known: Sequence[Span], new: Sequence[int]) -> None:
+        width, past = max(new), max(span.tokens for span in known)
+        device = known[0].keys.device
+        self.new = tuple(new)
+        self._known = [
+            torch.stack([F.pad(half(span), (0, 0, 0, past - span.tokens)) for span in known], dim=1)
+            for half in (lambda span: span.keys, lambda span: span.values)
+        ]
+        behind = torch.tensor([span.tokens for span in known], device=device)
+        columns = torch.arange(width, device=device)
+        seen = torch.arange(past, device=device) < behind[:, None]
+        real = columns < torch.tensor(self.new, device=device)[:, None]
+        causal = (columns[:, None] >= columns) & real[:, None, :]
+        own = causal | torch.eye(width, dtype=torch.bool, device=device)
+        self._mask = torch.cat((seen[:, None, :].expand(-1, width, -1), own), dim=2)[:, None]
+        self.positions = behind[:, None] + columns
+        """(n, w)"""
+        self._read: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Look at what is known and at the new tokens before one's own."""
+        new = keys.transpose(1, 2), values.transpose(1, 2)
+        self._read.append(new)
+        k, v = (torch.cat((known[layer].to(x.dtype), x), dim=2) for known, x in zip(self._known, new, strict=True))
+        q = queries.transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask, enable_gqa=True).transpose(1, 2)
+
+    def spans(self) -> list[Span]:
+        """What was read, a span for each row, once the network has gone through."""
+        keys, values = (torch.stack(layers) for layers in zip(*self._read, strict=True))
+        return [Span(keys[:, row, :, :t], values[:, row, :, :t]) for row, t in enumerate(self.new)]
+
+
+class Store:
+    """Spans by the tokens that they begin a context with; the one not used for longest goes first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes, self.bytes = most_bytes, 0
+        self._spans: OrderedDict[tuple[int, ...], Span] = OrderedDict()
+
+    def find(self, ids: tuple[int, ...]) -> Span | None:
+        """The span of exactly these tokens."""
+        if ids in self._spans:
+            self._spans.move_to_end(ids)
+        return self._spans.get(ids)
+
+    def keep(self, ids: tuple[int, ...], span: Span) -> None:
+        """Remember a span (a copy of its own, so that it holds on to nothing else)."""
+        if ids in self._spans or span.bytes > self.most_bytes:
+            return
+        self._spans[ids] = Span(span.keys.clone(), span.values.clone())
+        self.bytes += span.bytes
+        while self.bytes > self.most_bytes:
+            self.bytes -= self._spans.popitem(last=False)[1].bytes

@@ -28,12 +28,18 @@ def draw(logits: Tensor, temperatures: Tensor, top_ps: Tensor, seeds: Tensor, co
     best = logits.argmax(dim=-1)
     if not bool((temperatures > 0).any()):
         return best
-    scaled = logits.double() / temperatures.clamp_min(1e-6)[:, None]
-    probabilities, order = scaled.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    probabilities = (logits.double() / temperatures.clamp_min(1e-6)[:, None]).softmax(dim=-1)
+    if bool((top_ps < 1).any()):
+        probabilities = _nucleus(probabilities, top_ps)
     total = probabilities.cumsum(dim=-1)
-    # The smallest set of likeliest tokens that holds top_p of the mass: cut where the mass before a token reaches it.
-    kept = probabilities.masked_fill(total - probabilities >= top_ps[:, None], 0.0).cumsum(dim=-1)
-    target = uniforms(seeds, counters) * kept[:, -1]
-    chosen = torch.searchsorted(kept, target[:, None]).clamp_max(kept.shape[1] - 1)
-    drawn = order.gather(1, chosen).squeeze(1)
-    return torch.where(temperatures > 0, drawn, best)
+    target = uniforms(seeds, counters) * total[:, -1]
+    chosen = torch.searchsorted(total, target[:, None]).squeeze(1).clamp_max(total.shape[1] - 1)
+    return torch.where(temperatures > 0, chosen, best)
+
+
+def _nucleus(probabilities: Tensor, top_ps: Tensor) -> Tensor:
+    """The smallest set of likeliest tokens that holds top_p of the mass (Holtzman et al. 2020), the others at zero."""
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    most = top_ps.masked_fill(top_ps >= 1, torch.inf)[:, None]  # rounding must not cut a row that keeps everything
+    return torch.zeros_like(probabilities).scatter(1, order, ordered.masked_fill(before >= most, 0.0))

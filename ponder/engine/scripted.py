@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ponder.errors import SamplerError
-from ponder.interfaces import Extension, Limit, Prefix, Sampling
+from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.text import format
 from ponder.types import Ended, Segment
 
@@ -19,11 +19,11 @@ class ScriptedSampler:
     scripts: Mapping[str, str]
     """Text of the last user message to completion."""
 
-    def extend(
-        self, prefixes: Sequence[Prefix], limits: Sequence[Limit], sampling: Sequence[Sampling]
+    async def extend(
+        self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
-        """The next block or the answer of each prefix's script."""
-        return [self._one(prefix, limit) for prefix, limit in zip(prefixes, limits, strict=True)]
+        """The next block or the answer of the prefix's script, the same for each sampling."""
+        return [self._one(prefix, limit) for _ in samplings]
 
     def _one(self, prefix: Prefix, limits: Limit) -> Extension:
         prompt = prefix.messages[-1].content

@@ -141,7 +141,7 @@ def _cipher_with_example(entry: Entry, task: Task) -> Data:
     data, shift = _cipher(entry, task), entry["metadata"]["rotation"]
     rng = rng_for("gym example", data["cipher"])
     word = common_word(rng, low=4).upper()
-    return data | {"example": [encode("caesar", (shift,), word, rng), word]}
+    return {**data, "example": [encode("caesar", (shift,), word, rng), word]}
 
 
 def _letters(entry: Entry, _: Task) -> Data:

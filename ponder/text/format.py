@@ -188,9 +188,13 @@ def render_context(
     messages: Sequence[Message], effort: Effort, blocks: Thought, window: int | None, *, answering: bool = False
 ) -> list[Piece]:
     """What the next block, or the answer, is generated from: the prompt and the folded blocks."""
+    return [*render_prompt(messages, effort), *render_state(blocks, window, answering=answering)]
+
+
+def render_state(blocks: Thought, window: int | None, *, answering: bool = False) -> list[Piece]:
+    """What follows the prompt: the folded blocks, and the answer's marker where the answer must come."""
     folds = [piece for block in in_window(blocks, window) for piece in render_block(block, folded=True)]
-    forced = [BLOCKS.marker[Mark.ANSWER]] if answering else []
-    return [*render_prompt(messages, effort), *folds, *forced]
+    return [*folds, BLOCKS.marker[Mark.ANSWER]] if answering else folds
 
 
 def sections(

@@ -45,7 +45,7 @@ class SFTConfig(pydantic.BaseModel):
     style: str = "thinking"
     """`thinking`, or `direct`: the baseline that answers without thinking."""
     steps: int = pydantic.Field(3000, ge=1)
-    rows: int = pydantic.Field(96, ge=1)
+    rows: int = pydantic.Field(24, ge=1)
     """Completions in a step."""
     learning_rate: float = pydantic.Field(3e-3, gt=0)
     decay: float = pydantic.Field(0.98, gt=0, le=1)

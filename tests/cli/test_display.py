@@ -1,5 +1,6 @@
 """The streaming display, on a terminal and elsewhere."""
 
+import asyncio
 import io
 import re
 
@@ -52,7 +53,7 @@ def test_a_terminal_shows_thoughts_live_then_the_folded_line():
 def test_what_did_not_stream_is_shown_at_the_end():
     display = Display(console(False))
     sampler = Watched(ScriptedSampler({"q": format.render((BLOCK,), "4")}), display)
-    (extension,) = sampler.extend([PREFIX], [Limit(100, 100)], [Sampling()])
+    (extension,) = asyncio.run(sampler.extend(PREFIX, Limit(100, 100), [Sampling()]))
     assert extension.block == BLOCK
     assert printed(display) == "▸ add × things  it is 4\n"
 
@@ -79,7 +80,7 @@ def test_characters_that_steer_a_terminal_are_replaced():
 def test_a_sampler_that_fails_leaves_the_terminal_as_it_was():
     display = Display(console(True))
     try:
-        Watched(ScriptedSampler({}), display).extend([PREFIX], [Limit(9, 9)], [Sampling()])
+        asyncio.run(Watched(ScriptedSampler({}), display).extend(PREFIX, Limit(9, 9), [Sampling()]))
     except Exception as err:
         assert "no script" in str(err)
     assert "\x1b[?25h" in printed(display)  # the cursor is back

@@ -193,7 +193,7 @@ def test_chat_keeps_the_conversation_without_its_thoughts(run, monkeypatch, scri
     seen = []
     sampler = models.load(None).sampler
     extend = type(sampler).extend
-    monkeypatch.setattr(type(sampler), "extend", lambda self, p, *a: seen.append(p[0].messages) or extend(self, p, *a))
+    monkeypatch.setattr(type(sampler), "extend", lambda self, p, *a: seen.append(p.messages) or extend(self, p, *a))
     piped(b"one\ntwo\n")
     run("chat")
     assert [(m.role, m.content) for m in seen[-1]] == [("user", "one"), ("assistant", "4"), ("user", "two")]

@@ -1,21 +1,40 @@
 """The local sampler: right log-probabilities, neighbours without influence, and a format that always holds."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from ponder.engine.grammar import AT
 from ponder.engine.local import LocalSampler
 from ponder.errors import SamplerError
-from ponder.interfaces import Limit, Prefix, Sampling
+from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
 from ponder.model.network import Masked
+from ponder.text.format import Place
 from ponder.types import Block, Effort, Ended, Message
 
 
 @pytest.fixture(scope="module")
 def sampler(micro_checkpoint: Path) -> LocalSampler:
     return LocalSampler(load_checkpoint(micro_checkpoint))
+
+
+def extend(
+    sampler: LocalSampler,
+    prefixes: Sequence[Prefix],
+    limits: Sequence[Limit],
+    samplings: Sequence[Sampling],
+) -> list[Extension]:
+    """One extension of each prefix, all awaited at once."""
+
+    async def all_of_them() -> list[list[Extension]]:
+        rows = zip(prefixes, limits, samplings, strict=True)
+        return await asyncio.gather(*(sampler.extend(prefix, limit, [one]) for prefix, limit, one in rows))
+
+    return [found for (found,) in asyncio.run(all_of_them())]
 
 
 def prefixes(count: int) -> list[Prefix]:
@@ -35,9 +54,9 @@ def test_a_row_does_not_depend_on_its_neighbours(sampler: LocalSampler) -> None:
     rows = prefixes(64)
     limits = [Limit(20 + i % 7, 12) for i in range(64)]
     samplings = [Sampling(temperature=(0.0, 1.0, 0.7)[i % 3], top_p=0.9, seed=i) for i in range(64)]
-    together = sampler.extend(rows, limits, samplings)
+    together = extend(sampler, rows, limits, samplings)
     for i in (0, 1, 2, 17, 40, 63):
-        alone = sampler.extend([rows[i]], [limits[i]], [samplings[i]])[0]
+        alone = extend(sampler, [rows[i]], [limits[i]], [samplings[i]])[0]
         assert alone.segment.generated == together[i].segment.generated
         assert (alone.block, alone.answer, alone.ended) == (together[i].block, together[i].answer, together[i].ended)
 
@@ -45,21 +64,30 @@ def test_a_row_does_not_depend_on_its_neighbours(sampler: LocalSampler) -> None:
 def test_log_probabilities_are_those_of_the_network(sampler: LocalSampler) -> None:
     rows = prefixes(9)
     network = sampler.checkpoint.network
-    for found in sampler.extend(rows, [Limit(25, 10)] * 9, [Sampling(1.0, 1.0, i) for i in range(9)]):
-        context, generated = found.segment.context, found.segment.generated
+    samplings = [Sampling(1.0, 1.0, i) for i in range(9)]
+    # The second time the prompts are known.
+    found = [
+        *extend(sampler, rows, [Limit(25, 10)] * 9, samplings),
+        *extend(sampler, rows, [Limit(25, 10)] * 9, samplings),
+    ]
+    for prefix, extension in zip((*rows, *rows), found, strict=True):
+        context, generated = extension.segment.context, extension.segment.generated
         ids = torch.tensor([[*context, *generated]])
         n = ids.shape[1]
         with torch.no_grad():
             causal = Masked(torch.ones(n, n, dtype=torch.bool).tril()[None, None])
             logits = network.logits(network.hidden(ids, torch.arange(n)[None], causal))[0]
+        grammar, place = sampler.scheduler.grammar, AT[Place.ANSWER if prefix.answering else Place.BETWEEN]
         # Tokens that the format forbids are left out, so that the allowed ones share the whole probability.
-        chosen = logits[len(context) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(generated)[:, None])[:, 0]
-        assert (torch.tensor(found.segment.logprobs) >= chosen - 1e-4).all()
+        for at, (token, logprob) in enumerate(zip(generated, extension.segment.logprobs, strict=True)):
+            allowed = logits[len(context) - 1 + at] + grammar.allowed[place]
+            assert abs(float(allowed.log_softmax(-1)[token]) - logprob) < 1e-4
+            place = int(grammar.leads[place, token])
 
 
 def test_limits_hold_and_the_format_never_breaks(sampler: LocalSampler) -> None:
     for found, prefix in zip(
-        sampler.extend(prefixes(40), [Limit(15, 6)] * 40, [Sampling(1.5, 1.0, i) for i in range(40)]),
+        extend(sampler, prefixes(40), [Limit(15, 6)] * 40, [Sampling(1.5, 1.0, i) for i in range(40)]),
         prefixes(40),
         strict=True,
     ):
@@ -74,7 +102,7 @@ def test_greedy_is_the_likeliest_and_seeds_matter(sampler: LocalSampler) -> None
     row = prefixes(4)[1]
 
     def drawn(temperature: float, seed: int) -> tuple[int, ...]:
-        return sampler.extend([row], [Limit(20, 5)], [Sampling(temperature, 1.0, seed)])[0].segment.generated
+        return extend(sampler, [row], [Limit(20, 5)], [Sampling(temperature, 1.0, seed)])[0].segment.generated
 
     assert drawn(0.0, 1) == drawn(0.0, 2)
     assert drawn(1.0, 1) == drawn(1.0, 1) != drawn(1.0, 2)
@@ -87,9 +115,8 @@ def test_the_listener_hears_what_is_generated(micro_checkpoint: Path) -> None:
         heard[row] = heard.get(row, "") + text
 
     checkpoint = load_checkpoint(micro_checkpoint)
-    found = LocalSampler(checkpoint, listener=listen).extend(
-        prefixes(3), [Limit(12, 8)] * 3, [Sampling(1.0, 1.0, i) for i in range(3)]
-    )
+    sampler, prefix = LocalSampler(checkpoint), prefixes(3)[1]
+    found = asyncio.run(sampler.extend(prefix, Limit(12, 8), [Sampling(1.0, 1.0, i) for i in range(3)], listen))
     for row, extension in enumerate(found):
         written = checkpoint.tokenizer.decode(extension.segment.generated)
         assert written.startswith(heard[row]) and len(written) - len(heard[row]) <= 3
@@ -98,4 +125,4 @@ def test_the_listener_hears_what_is_generated(micro_checkpoint: Path) -> None:
 def test_a_prompt_beyond_the_window_is_refused(sampler: LocalSampler) -> None:
     prefix = Prefix((Message("user", "the sum " * 5000),), Effort.LOW)
     with pytest.raises(SamplerError, match="shorten the prompt"):
-        sampler.extend([prefix], [Limit(10, 10)], [Sampling()])
+        extend(sampler, [prefix], [Limit(10, 10)], [Sampling()])
