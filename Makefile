@@ -18,12 +18,13 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.sft
+	$(BIN)/python -m benchmarks.engine
 
 size:
 	@wc -l $$(git ls-files 'ponder/*.py' 'tests/*.py' 'benchmarks/*.py') | sort -n
 
 clean:
-	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml constraints.txt
