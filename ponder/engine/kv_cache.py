@@ -63,11 +63,6 @@ class Slots:
         """Slots there are, used or free."""
         return self.keys.shape[1]
 
-    @property
-    def bytes(self) -> int:
-        """Memory of the buffers."""
-        return 2 * self.keys.numel() * self.keys.element_size()
-
     def reserve(self, rows: int, columns: int) -> None:
         """Make room for at least so many rows and columns."""
         more_rows = max(0, rows - self.rows)
@@ -75,7 +70,8 @@ class Slots:
         more_columns = -(-more_columns // GROWTH) * GROWTH if more_columns > 0 else 0
         if more_rows or more_columns:
             pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
-            self.keys, self.values = F.pad(self.keys, pad), F.pad(self.values, pad)
+            self.keys = F.pad(self.keys, pad)
+            self.values = F.pad(self.values, pad)
             self.lengths = F.pad(self.lengths, (0, more_rows))
 
     def put(self, slot: int, *spans: Span) -> None:
@@ -88,9 +84,11 @@ class Slots:
         self.lengths[slot] = start
 
     def keep(self, slots: Tensor) -> None:
-        """Drop all rows but these, which move to the front in this order."""
-        self.keys, self.values = self.keys[:, slots], self.values[:, slots]
+        """Drop all rows but these, which move to the front in this order, and the columns that none of them needs."""
         self.lengths = self.lengths[slots]
+        columns = -(-int(self.lengths.max()) // GROWTH) * GROWTH if len(slots) else 0
+        self.keys = self.keys[:, slots, :, :columns]
+        self.values = self.values[:, slots, :, :columns]
 
     def prepare(self) -> None:
         """Before a step: the mask of each row's own columns, the new token's included."""
@@ -112,7 +110,7 @@ class Slots:
 class Reading:
     """Contexts being read together, each behind a span that is known. An `Attend` of the network.
 
-    Known parts are padded to P columns, the n rows of new tokens to w; a padded token looks at itself alone.
+    Known parts are padded to P columns, the n rows of new tokens to w; what follows a row's last token is not used.
     """
 
     def __init__(self, known: Sequence[Span], new: Sequence[int]) -> None:
@@ -126,10 +124,8 @@ class Reading:
         behind = torch.tensor([span.tokens for span in known], device=device)
         columns = torch.arange(width, device=device)
         seen = torch.arange(past, device=device) < behind[:, None]
-        real = columns < torch.tensor(self.new, device=device)[:, None]
-        causal = (columns[:, None] >= columns) & real[:, None, :]
-        own = causal | torch.eye(width, dtype=torch.bool, device=device)
-        self._mask = torch.cat((seen[:, None, :].expand(-1, width, -1), own), dim=2)[:, None]
+        causal = (columns[:, None] >= columns).expand(len(known), -1, -1)
+        self._mask = torch.cat((seen[:, None, :].expand(-1, width, -1), causal), dim=2)[:, None]
         self.positions = behind[:, None] + columns
         """(n, w)"""
         self._read: list[tuple[Tensor, Tensor]] = []
@@ -154,6 +150,11 @@ class Store:
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self.bytes = most_bytes, 0
         self._spans: OrderedDict[tuple[int, ...], Span] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._spans.clear()
+        self.bytes = 0
 
     def find(self, ids: tuple[int, ...]) -> Span | None:
         """The span of exactly these tokens."""

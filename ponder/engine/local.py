@@ -6,10 +6,10 @@ Any number of extensions may be awaited at once; the scheduler decodes all of th
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ponder.engine.grammar import Grammar
-from ponder.engine.scheduler import Job, Scheduler
+from ponder.engine.scheduler import MOST_ROWS, Job, Scheduler, Written
 from ponder.errors import ConfigError, SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.model.checkpoint import Checkpoint
@@ -44,56 +44,52 @@ class LocalSampler:
     """A checkpoint that generates."""
 
     checkpoint: Checkpoint
-    most_rows: int = 256
+    most_rows: int = MOST_ROWS
     scheduler: Scheduler = field(init=False)
     _driver: "asyncio.Task[None] | None" = field(default=None, init=False)
+    _open: "set[asyncio.Future[None]]" = field(default_factory=lambda: set[asyncio.Future[None]](), init=False)
 
     def __post_init__(self) -> None:
         if not self.checkpoint.config.dialect == BLOCKS.name:
             raise ConfigError(f"the local sampler speaks blocks, the checkpoint {self.checkpoint.config.dialect!r}")
-        self.scheduler = self._scheduler()
-        self._open: set[asyncio.Future[None]] = set()
-        self._markers = {id_: text for text, id_ in self.checkpoint.tokenizer.special.items()}
-        self._prompt = lru_cache(PROMPTS)(self._encode_prompt)
-
-    def _scheduler(self) -> Scheduler:
         network, tokenizer = self.checkpoint.network, self.checkpoint.tokenizer
-        device = next(network.parameters()).device
-        return Scheduler(network, Grammar.of(tokenizer.special, tokenizer.size, device), self.most_rows)
+        grammar = Grammar.of(tokenizer.special, tokenizer.size, next(network.parameters()).device)
+        self.scheduler = Scheduler(network, grammar, self.most_rows)
+        self._markers = {id_: text for text, id_ in tokenizer.special.items()}
+        self._prompt = lru_cache(PROMPTS)(partial(_encode_prompt, tokenizer))
 
-    def _encode_prompt(self, messages: tuple[Message, ...], effort: Effort) -> tuple[int, ...]:
-        return tuple(self.checkpoint.tokenizer.encode(format.render_prompt(messages, effort)))
-
-    def context(self, prefix: Prefix) -> list[int]:
+    def context(self, prefix: Prefix) -> tuple[int, ...]:
         """The ids that the next block, or the answer, of a prefix is generated from."""
-        return [*self._prompt(prefix.messages, prefix.effort), *self._state(prefix)]
-
-    def _state(self, prefix: Prefix) -> list[int]:
         window = self.checkpoint.config.fold_window
-        pieces = format.render_state(prefix.blocks, window, answering=prefix.answering)
-        return self.checkpoint.tokenizer.encode(pieces)
+        state = format.render_state(prefix.blocks, window, answering=prefix.answering)
+        return (*self._prompt(prefix.messages, prefix.effort), *self.checkpoint.tokenizer.encode(state))
 
     async def extend(
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
         """One block or answer for each sampling; what reaches its limit first comes back CUT_OFF."""
-        prompt = self._prompt(prefix.messages, prefix.effort)
-        context = (*prompt, *self._state(prefix))
+        context = self.context(prefix)
+        limit = self._bounded(limit, context, prefix.answering)
+        if not samplings:
+            return []
         found: dict[int, Extension] = {}
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def done(sample: int, generated: tuple[int, ...], logprobs: tuple[float, ...]) -> None:
-            found[sample] = self._extension(context, generated, logprobs, prefix)
+        def done(written: Written) -> None:
+            found[written.sample] = self._extension(written, prefix)
             if len(found) == len(samplings) and not finished.done():
                 finished.set_result(None)
 
+        def failed(err: Exception) -> None:
+            if not finished.done():
+                finished.set_exception(err)
+
         listener = _Ear(hear, self.checkpoint.tokenizer).hear if hear else None
-        bounded = self._bounded(limit, context)
-        job = Job(context, len(prompt), prefix.answering, bounded, samplings, done, listener)
+        shared = len(self._prompt(prefix.messages, prefix.effort))
+        job = Job(context, shared, prefix.answering, limit, samplings, done, failed, listener)
         self._open.add(finished)
         self.scheduler.submit(job)
-        if self._driver is None or self._driver.done():
-            self._driver = asyncio.create_task(self._drive())
+        self._start()
         try:
             await finished
         finally:
@@ -102,37 +98,47 @@ class LocalSampler:
                 self.scheduler.cancel(job)
         return [found[sample] for sample in range(len(samplings))]
 
+    def _start(self) -> None:
+        """See to it that somebody steps, in the loop that waits now."""
+        loop = asyncio.get_running_loop()
+        if self._driver is None or self._driver.done() or self._driver.get_loop() is not loop:
+            if self._driver and self._driver.get_loop().is_running() and not self._driver.done():
+                raise SamplerError("the sampler is in use by another thread's event loop: give each loop its own")
+            self._driver = loop.create_task(self._drive())
+
     async def _drive(self) -> None:
         """Step while there is work; whoever has waited for a result may submit more between two steps."""
-        while self.scheduler.busy:
-            try:
+        try:
+            while self.scheduler.busy:
                 self.scheduler.step()
-            except Exception as err:
-                self.scheduler = self._scheduler()  # this one's state is unknown: whoever waits is told why
-                for waiting in self._open:
-                    waiting.set_exception(err)
-                return
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            raise  # the loop ends, and with it all who waited: nothing is wrong with the scheduler
+        except BaseException as err:  # out of memory, a device that failed, Ctrl-C: whoever waits is told why
+            self.scheduler = Scheduler(self.checkpoint.network, self.scheduler.grammar, self.most_rows)
+            for waiting in tuple(self._open):
+                if not waiting.done():
+                    waiting.set_exception(SamplerError(f"decoding failed: {err or type(err).__name__}"))
+            if not isinstance(err, Exception):
+                raise
 
-    def _bounded(self, limit: Limit, context: Sequence[int]) -> Limit:
+    def _bounded(self, limit: Limit, context: Sequence[int], answering: bool) -> Limit:
         """A block, its fold and the answer must fit the window, however long the whole thought may become."""
         longest = self.checkpoint.network.shape.max_position_embeddings
-        if len(context) + 1 + limit.answer > longest:
+        if len(context) + (not answering) + limit.answer > longest:  # the answer's marker is still to come
             raise SamplerError(
                 f"the prompt has {len(context)} tokens and its answer up to {limit.answer}, but the model reads at "
                 f"most {longest}: shorten the prompt"
             )
         return Limit(min(limit.thinking, max(1, (longest - len(context) - limit.answer) // 2)), limit.answer)
 
-    def _extension(
-        self, context: tuple[int, ...], generated: tuple[int, ...], logprobs: tuple[float, ...], prefix: Prefix
-    ) -> Extension:
+    def _extension(self, written: Written, prefix: Prefix) -> Extension:
         parser = Parser()
         if prefix.answering:
             parser.eat(BLOCKS.marker[format.Mark.ANSWER])
-        for piece in self._pieces(generated):
+        for piece in self._pieces(written.tokens):
             parser.eat(piece)
-        segment = Segment(context, generated, logprobs)
+        segment = Segment(written.job.context, written.tokens, written.logprobs)
         parsed = parser.result()
         if parsed.ended is Ended.ANSWERED:
             return Extension(None, parsed.answer, Ended.ANSWERED, segment)
@@ -155,3 +161,7 @@ class LocalSampler:
             if id_ != -1:
                 pieces.append(format.Piece(self._markers[id_], True))
         return pieces
+
+
+def _encode_prompt(tokenizer: PonderTokenizer, messages: tuple[Message, ...], effort: Effort) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(format.render_prompt(messages, effort)))

@@ -42,4 +42,4 @@ def _nucleus(probabilities: Tensor, top_ps: Tensor) -> Tensor:
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     most = top_ps.masked_fill(top_ps >= 1, torch.inf)[:, None]  # rounding must not cut a row that keeps everything
-    return torch.zeros_like(probabilities).scatter(1, order, ordered.masked_fill(before >= most, 0.0))
+    return torch.zeros_like(probabilities).scatter(1, order, ordered.masked_fill((before >= most) & (before > 0), 0.0))

@@ -1,12 +1,14 @@
 """Continuous batching: rows join and leave at every step, and all of them decode one token a step.
 
-A job is one context and n samplings of what follows it. Its context is read once, whatever n is, and of contexts that
-begin with the same prompt that prompt is read once; a job with many samples takes turns with the others for free rows.
+A job is one context and n samplings of what follows it. Its context is read once, whatever n is, and a prompt that was
+read before is not read again. A job with many samples takes turns with the others for free rows.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,9 +21,12 @@ from ponder.model.network import Network
 from ponder.text.format import Place
 
 READ_AT_ONCE = 8192
-"""Most tokens, padding included, that are read in one pass."""
+"""Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
+single longer context has a step of its own."""
 COMPACT = 0.75
 """With nobody waiting, free rows are taken out of the batch once no more than this share is in use."""
+MOST_ROWS = 256
+"""Most rows that decode in one batch."""
 STORE_BYTES = 2**28
 WRITTEN = 256
 """Tokens by which the record of what is written grows."""
@@ -37,8 +42,10 @@ class Job:
     answering: bool
     limit: Limit
     samplings: Sequence[Sampling]
-    done: Callable[[int, tuple[int, ...], tuple[float, ...]], None]
-    """Called for each sample with its number, its tokens and their log-probabilities."""
+    done: "Callable[[Written], None]"
+    """Called for each sample once it is complete."""
+    failed: Callable[[Exception], None]
+    """Called once where `done` or `hear` raises; the job is cancelled then, and no other suffers."""
     hear: Callable[[int, int], None] | None = None
     """Called with a sample's number and each of its tokens."""
     cancelled: bool = False
@@ -46,6 +53,15 @@ class Job:
     """Samples that have got a row."""
     read: tuple[tuple[Span, ...], Tensor] | None = None
     """The context's cache, and the logits (V,) of what comes first."""
+
+
+class Written(NamedTuple):
+    """One sample of a job."""
+
+    job: Job
+    sample: int
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
 
 
 @dataclass(eq=False)
@@ -106,10 +122,7 @@ class Scheduler:
 
     network: Network
     grammar: Grammar
-    most_rows: int = 256
-    steps: int = 0
-    tokens: int = 0
-    """Tokens sampled so far."""
+    most_rows: int
     read_tokens: int = 0
     """Context tokens that had to be computed so far; the others were known."""
     _waiting: deque[Job] = field(default_factory=deque[Job])
@@ -120,6 +133,7 @@ class Scheduler:
         self._device = next(self.network.parameters()).device
         self._slots = Slots(self.network.shape, self._device)
         self._store = Store(STORE_BYTES)
+        self._version = -1
         self._rows = _Rows.none(self._device)
         self._logits = torch.zeros(0, self.network.shape.vocab_size, device=self._device)
 
@@ -141,44 +155,52 @@ class Scheduler:
         """Give free rows to waiting jobs, and decode one token for every row."""
         self._drop_cancelled()
         self._admit()
+        self._compact()
         if not any(self._owners):
             return
-        self._compact()
         tokens = self._draw()
         finished = self._advance(tokens)
+        for written in finished:
+            _call(written.job, partial(written.job.done, written))
         if any(self._owners):
             self._decode(tokens)
-        for job, sample, ids, logprobs in finished:
-            job.done(sample, ids, logprobs)
 
     # --- rows that join and leave ---------------------------------------------------------------------------------
 
     def _drop_cancelled(self) -> None:
         if any(job.cancelled for job in self._waiting):
             self._waiting = deque(job for job in self._waiting if not job.cancelled)
-        for slot, owner in enumerate(self._owners):
-            if owner and owner[0].cancelled:
-                self._free(slot)
+        self._free([slot for slot, owner in enumerate(self._owners) if owner and owner[0].cancelled])
 
-    def _free(self, slot: int) -> None:
-        self._owners[slot] = None
-        self._rows.active[slot] = False
-        self._rows.place[slot] = AT[Place.ANSWER]  # a free row writes on, unheard: in an answer anything may follow
-        self._rows.temperatures[slot] = 0.0
-        self._slots.lengths[slot] = 0
+    def _free(self, slots: list[int]) -> None:
+        if not slots:
+            return
+        for slot in slots:
+            self._owners[slot] = None
+        at = torch.tensor(slots, device=self._device)
+        self._rows.active[at] = False
+        self._rows.temperatures[at] = 0.0
+        self._slots.lengths[at] = 0
 
     def _admit(self) -> None:
         room = self.most_rows - sum(owner is not None for owner in self._owners)
         joining: list[tuple[Job, int]] = []
+        reading: dict[Job, None] = {}
         while self._waiting and len(joining) < room:
-            job = self._waiting.popleft()
+            job = self._waiting[0]
+            if job.read is None and job not in reading:
+                widest = max(len(one.context) for one in (job, *reading))
+                if reading and widest * (len(reading) + 1) > READ_AT_ONCE:
+                    break
+                reading[job] = None
+            self._waiting.popleft()
             joining.append((job, job.started))
             job.started += 1
             if job.started < len(job.samplings):
                 self._waiting.append(job)
         if not joining:
             return
-        self._read([job for job in dict.fromkeys(job for job, _ in joining) if job.read is None])
+        self._read(list(reading))
         free = [slot for slot, owner in enumerate(self._owners) if owner is None]
         if more := max(0, len(joining) - len(free)):
             free += range(len(self._owners), len(self._owners) + more)
@@ -199,7 +221,7 @@ class Scheduler:
         fill(rows.place, [AT[Place.ANSWER if now else Place.BETWEEN] for now in answering])
         fill(rows.left, [job.limit.answer if job.answering else job.limit.thinking for job, _ in joining])
         fill(rows.answer_limit, [job.limit.answer for job, _ in joining])
-        fill(rows.seeds, [one.seed for one in samplings])
+        fill(rows.seeds, [(one.seed + 2**63) % 2**64 - 2**63 for one in samplings])
         fill(rows.temperatures, [one.temperature for one in samplings])
         fill(rows.top_ps, [one.top_p for one in samplings])
         rows.drawn[at], rows.active[at] = 0, True
@@ -214,6 +236,10 @@ class Scheduler:
 
     def _read(self, jobs: list[Job]) -> None:
         """Compute the caches of contexts, each once, behind what is known of their prompts."""
+        version = sum(parameter._version for parameter in self.network.parameters())
+        if version != self._version:  # the trainer has changed the weights in place
+            self._store.clear()
+            self._version = version
         contexts = {job.context: job.shared for job in jobs}
         known = [self._known(context[:shared], len(context) - 1) for context, shared in contexts.items()]
         parts = [(span, context[span.tokens :]) for span, context in zip(known, contexts, strict=True)]
@@ -235,12 +261,13 @@ class Scheduler:
     def _compute(self, parts: list[tuple[Span, tuple[int, ...]]]) -> list[tuple[Span, Tensor]]:
         """For tokens behind known spans, their spans and the logits after the last one."""
         found: dict[int, tuple[Span, Tensor]] = {}
-        order = sorted(range(len(parts)), key=lambda index: len(parts[index][1]))
+        sizes = [span.tokens + len(ids) for span, ids in parts]
+        order = sorted(range(len(parts)), key=lambda index: sizes[index])
         while order:
-            width = len(parts[order[-1]][1])
-            group = order[-max(1, READ_AT_ONCE // width) :]
+            group = order[-max(1, READ_AT_ONCE // sizes[order[-1]]) :]
             del order[-len(group) :]
             known, new = zip(*(parts[index] for index in group), strict=True)
+            width = max(map(len, new))
             reading = Reading(known, [len(ids) for ids in new])
             ids = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in new], device=self._device)
             hidden = self.network.hidden(ids, reading.positions, reading)
@@ -253,7 +280,7 @@ class Scheduler:
         used = [slot for slot, owner in enumerate(self._owners) if owner]
         if self._waiting or len(used) > COMPACT * len(self._owners):
             return
-        kept = torch.tensor(used, device=self._device)
+        kept = torch.tensor(used, dtype=torch.long, device=self._device)
         self._slots.keep(kept)
         self._rows.keep(kept)
         self._logits = self._logits[kept]
@@ -272,7 +299,7 @@ class Scheduler:
         rows.written[at, rows.drawn], rows.logprobs[at, rows.drawn] = tokens, chosen
         return tokens
 
-    def _advance(self, tokens: Tensor) -> list[tuple[Job, int, tuple[int, ...], tuple[float, ...]]]:
+    def _advance(self, tokens: Tensor) -> list[Written]:
         """Move every row on by its token; returns what has finished, its rows already free."""
         rows = self._rows
         before, rows.place = rows.place, self.grammar.leads[rows.place, tokens]
@@ -280,28 +307,42 @@ class Scheduler:
         rows.drawn = rows.drawn + rows.active
         rows.left = torch.where(begun, rows.answer_limit, rows.left) - 1
         closed = (rows.place == AT[Place.BETWEEN]) & (before == AT[Place.SUMMARY])
-        over = rows.active & (closed | (rows.place == AT[Place.DONE]) | (rows.left <= 0))
-        self.steps += 1
+        over = (rows.active & (closed | (rows.place == AT[Place.DONE]) | (rows.left <= 0))).nonzero().squeeze(1)
+        # A free row writes on, unheard: in an answer anything may follow.
+        rows.place = rows.place.masked_fill(~rows.active, AT[Place.ANSWER]).index_fill(0, over, AT[Place.ANSWER])
         self._tell(tokens)
-        finished: list[tuple[Job, int, tuple[int, ...], tuple[float, ...]]] = []
-        for slot in over.nonzero().squeeze(1).tolist():
-            owner = self._owners[slot]
+        slots = over.tolist()
+        counts, ids, logprobs = (x[over].tolist() for x in (rows.drawn, rows.written, rows.logprobs))
+        finished: list[Written] = []
+        for at, slot in enumerate(slots):
+            owner, count = self._owners[slot], counts[at]
             assert owner
-            count = int(rows.drawn[slot])
-            self.tokens += count
-            ids, logprobs = rows.written[slot, :count].tolist(), rows.logprobs[slot, :count].tolist()
-            finished.append((*owner, tuple(ids), tuple(logprobs)))
-            self._free(slot)
+            job, sample = owner
+            finished.append(Written(job, sample, tuple(ids[at][:count]), tuple(logprobs[at][:count])))
+        self._free(slots)
         return finished
 
     def _tell(self, tokens: Tensor) -> None:
-        heard = [(slot, owner) for slot, owner in enumerate(self._owners) if owner and owner[0].hear]
-        for slot, (job, sample) in heard:
-            assert job.hear
-            job.hear(sample, int(tokens[slot]))
+        heard = [(slot, *owner) for slot, owner in enumerate(self._owners) if owner and owner[0].hear]
+        if heard:
+            values = tokens.tolist()
+            for slot, job, sample in heard:
+                assert job.hear
+                _call(job, partial(job.hear, sample, values[slot]))
 
     def _decode(self, tokens: Tensor) -> None:
         self._slots.prepare()
         hidden = self.network.hidden(tokens[:, None], self._slots.lengths[:, None], self._slots)
         self._slots.lengths += self._rows.active
         self._logits = self.network.logits(hidden[:, -1]).float()
+
+
+def _call(job: Job, tell: Callable[[], None]) -> None:
+    """Tell a job's owner something; where that fails, it is this job's failure alone."""
+    if job.cancelled:
+        return
+    try:
+        tell()
+    except Exception as err:  # whatever a listener does must not stop the others' decoding
+        job.cancelled = True
+        job.failed(err)

@@ -25,7 +25,7 @@ Numbers = tuple[int, ...]
 Path = tuple[int, ...]
 """A place in the search: which branch at each depth, then which pair. Later places compare greater."""
 
-_WIDE = 1_000_000
+_WIDE = 1_000_000_000
 
 
 def _apply(a: int, op: str, b: int) -> int | None:

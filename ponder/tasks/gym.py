@@ -235,7 +235,7 @@ def gym_score(name: str, problem: Problem, text: str) -> Grade:
     _twin(name, level)
     if len(text) > MAX_ANSWER:
         return Grade(0.0, f"the answer has {len(text)} characters, more than {MAX_ANSWER}")
-    if name == "countdown" and not _ARITHMETIC.issuperset(text.strip()):
+    if own_name(name) == "countdown" and not _ARITHMETIC.issuperset(text.strip()):
         # That scorer evaluates what it is given, so it is given nothing but arithmetic.
         return Grade(0.0, f"not an arithmetic expression: {text[:60]!r}")
     try:

@@ -40,3 +40,9 @@ def test_forbidden_tokens_are_never_drawn() -> None:
     ones = torch.ones(500)
     drawn = draw(logits, ones, ones, torch.arange(500), torch.zeros(500, dtype=torch.long))
     assert set(drawn.tolist()) == {0, 2}
+
+
+def test_the_likeliest_token_stays_whatever_top_p_is() -> None:
+    logits = torch.tensor([[-torch.inf, 1.0, 2.0]] * 20)
+    drawn = draw(logits, torch.ones(20), torch.zeros(20), torch.arange(20), torch.zeros(20, dtype=torch.long))
+    assert (drawn == 2).all()

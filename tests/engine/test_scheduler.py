@@ -9,6 +9,7 @@ import torch
 
 from ponder.engine.kv_cache import Slots, Span, Store
 from ponder.engine.local import LocalSampler
+from ponder.errors import SamplerError
 from ponder.interfaces import Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
 from ponder.model.sizes import shape_named
@@ -60,26 +61,26 @@ def test_a_job_of_many_samples_does_not_keep_others_waiting(sampler: LocalSample
     assert order == ["few", "many"]
 
 
-def test_random_cancellations_leave_nothing_behind(sampler: LocalSampler) -> None:
+def test_random_cancellations_leave_nothing_behind_and_change_nothing(sampler: LocalSampler) -> None:
     rng = Random(4)
-    finished = 0
+    found: dict[int, list[tuple[int, ...]]] = {}
+
+    def asked(number: int) -> tuple[Prefix, Limit, list[Sampling]]:
+        samplings = [Sampling(1.0, 1.0, number + i) for i in range(1 + number % 4)]
+        return prefix(number % 50, number % 3), Limit(25, 6), samplings
 
     async def one(number: int) -> None:
-        nonlocal finished
-        samplings = [Sampling(1.0, 1.0, number + i) for i in range(rng.randint(1, 4))]
-        task = asyncio.ensure_future(sampler.extend(prefix(number % 50, number % 3), Limit(25, 6), samplings))
+        task = asyncio.ensure_future(sampler.extend(*asked(number)))
         if rng.random() < 0.5:
             for _ in range(rng.randint(0, 30)):
                 await asyncio.sleep(0)
             task.cancel()
         try:
-            found = await task
-            finished += 1
-            assert len(found) == len(samplings)
+            found[number] = [extension.segment.generated for extension in await task]
         except asyncio.CancelledError:
-            pass
+            assert task.cancelled()
 
-    async def all_of_them() -> None:
+    async def all_of_them() -> int:
         gate = asyncio.Semaphore(40)
 
         async def gated(number: int) -> None:
@@ -87,32 +88,94 @@ def test_random_cancellations_leave_nothing_behind(sampler: LocalSampler) -> Non
                 await one(number)
 
         await asyncio.gather(*(gated(number) for number in range(300)))
-        while sampler.scheduler.busy:  # rows of requests that were cancelled last
+        for waited in range(100):  # rows of requests that were cancelled last
+            if not sampler.scheduler.busy:
+                return waited
             await asyncio.sleep(0)
+        return 100
 
-    asyncio.run(all_of_them())
-    assert finished >= 140
-    assert not sampler.scheduler.busy
-    used, fresh = (
-        asyncio.run(one.extend(prefix(1), Limit(15, 5), [Sampling(1.0, 1.0, 9)]))[0].segment.generated
-        for one in (sampler, LocalSampler(sampler.checkpoint))
-    )
-    assert used == fresh
+    assert asyncio.run(all_of_them()) < 100
+    assert 140 <= len(found) < 300
+    fresh = LocalSampler(sampler.checkpoint)
+    for number in list(found)[::12]:
+        alone = asyncio.run(fresh.extend(*asked(number)))
+        assert found[number] == [extension.segment.generated for extension in alone]
 
 
-def test_a_failing_step_fails_those_who_wait_and_no_others(
+def test_a_loop_that_ends_early_leaves_the_sampler_usable(sampler: LocalSampler) -> None:
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sampler.extend(prefix(1), Limit(1000, 100), [Sampling(1.0, 1.0, 3)] * 20), 0.01)
+
+    asyncio.run(give_up())
+    again = asyncio.run(sampler.extend(prefix(2), Limit(15, 5), [Sampling()]))
+    fresh = asyncio.run(LocalSampler(sampler.checkpoint).extend(prefix(2), Limit(15, 5), [Sampling()]))
+    assert again[0].segment.generated == fresh[0].segment.generated
+
+
+def test_a_failing_step_tells_all_who_wait_and_no_later_ones(
     sampler: LocalSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = sampler.scheduler
+    network = sampler.checkpoint.network
 
-    def fail(self: object) -> None:
-        raise RuntimeError("out of memory")
+    async def both() -> list[object]:
+        tasks = [asyncio.ensure_future(sampler.extend(prefix(i), Limit(30, 5), [Sampling()])) for i in range(3)]
+        for _ in range(4):
+            await asyncio.sleep(0)
+        monkeypatch.setattr(network, "hidden", lambda *args: (_ for _ in ()).throw(RuntimeError("out of memory")))
+        tasks[0].cancel()
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
 
-    monkeypatch.setattr(broken, "_decode", fail)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        asyncio.run(sampler.extend(prefix(1), Limit(15, 5), [Sampling()]))
-    assert sampler.scheduler is not broken
+    cancelled, *told = asyncio.run(both())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert all(isinstance(err, SamplerError) and "out of memory" in str(err) for err in told)
+    monkeypatch.undo()
     assert asyncio.run(sampler.extend(prefix(1), Limit(15, 5), [Sampling()]))
+
+
+def test_a_listener_that_fails_fails_alone(sampler: LocalSampler) -> None:
+    def broken(sample: int, text: str) -> None:
+        raise BrokenPipeError("nobody listens")
+
+    async def both() -> list[object]:
+        deaf = sampler.extend(prefix(1), Limit(15, 5), [Sampling()], broken)
+        other = sampler.extend(prefix(2), Limit(15, 5), [Sampling()])
+        return list(await asyncio.gather(deaf, other, return_exceptions=True))
+
+    failed, fine = asyncio.run(both())
+    assert isinstance(failed, BrokenPipeError) and isinstance(fine, list)
+
+
+def test_long_extensions_odd_seeds_and_none_at_all(sampler: LocalSampler) -> None:
+    texts = asyncio.run(
+        sampler.extend(prefix(1), Limit(700, 5), [Sampling(1.0, 1.0, 2**63 + 5), Sampling(1.0, 1.0, -3)])
+    )
+    assert any(len(one.segment.generated) > 256 for one in texts)
+    assert asyncio.run(sampler.extend(prefix(1), Limit(700, 5), [])) == []
+
+
+def test_many_contexts_are_read_in_several_passes(sampler: LocalSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(one: LocalSampler) -> list[tuple[int, ...]]:
+        rows = [one.extend(prefix(i, i % 3), Limit(12, 5), [Sampling(1.0, 1.0, i)]) for i in range(20)]
+        return [found.segment.generated for (found,) in await asyncio.gather(*rows)]
+
+    whole = asyncio.run(run(sampler))
+    monkeypatch.setattr("ponder.engine.scheduler.READ_AT_ONCE", 40)
+    assert asyncio.run(run(LocalSampler(sampler.checkpoint))) == whole
+
+
+def test_new_weights_are_not_served_with_old_prompts(micro_checkpoint: Path) -> None:
+    sampler = LocalSampler(load_checkpoint(micro_checkpoint))
+    asyncio.run(sampler.extend(prefix(1), Limit(15, 5), [Sampling()]))
+    with torch.no_grad():
+        for parameter in sampler.checkpoint.network.parameters():
+            parameter.mul_(1.5)
+    trained, fresh = (
+        asyncio.run(one.extend(prefix(1), Limit(15, 5), [Sampling()]))[0].segment
+        for one in (sampler, LocalSampler(sampler.checkpoint))
+    )
+    assert trained.generated == fresh.generated
+    assert trained.logprobs == pytest.approx(fresh.logprobs, abs=1e-5)
 
 
 def test_the_store_keeps_what_was_used_last() -> None:
@@ -138,5 +201,5 @@ def test_slots_grow_and_keep_what_they_hold() -> None:
     slots.put(1, span.first(4), Span(span.keys[:, :, 4:], span.values[:, :, 4:]))
     slots.reserve(5, 200)
     slots.keep(torch.tensor([1, 4]))
-    assert slots.lengths.tolist() == [7, 0] and slots.rows == 2
+    assert slots.lengths.tolist() == [7, 0] and slots.rows == 2 and slots.keys.shape[3] == 64
     assert torch.equal(slots.keys[:, 0, :, :7], span.keys) and torch.equal(slots.values[:, 0, :, :7], span.values)

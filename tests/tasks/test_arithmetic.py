@@ -260,3 +260,13 @@ def test_a_good_share_is_plain_chains():
         text = TASK.draw(2, Random(seed))["expression"]
         plain += not set(text) & set("*/()")
     assert 0.38 <= plain / 400 <= 0.6
+
+
+def test_commuted_terms_and_factors_are_the_same_problem():
+    def key(text: str) -> str:
+        return ARITHMETIC.canonical({"expression": text})
+
+    assert key("12 + 3 * (4 - 1)") == key("(-1 + 4) * 3 + 12")
+    assert key("8 / 2 * 4 + 1") == key("1 + 8 * 4 / 2")
+    assert len({key("8 / 4 * 2 + 1"), key("8 / 2 * 4 + 1"), key("8 / 4 * 2 - 1")}) == 3
+    assert key("7 - 2") != key("2 - 7")
