@@ -5,10 +5,11 @@ never part of that budget, so there is always room for it.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ponder.errors import ProblemError
+from ponder.errors import ConfigError, ProblemError
 from ponder.interfaces import Extension, Limit, Prefix, Sampler, Sampling
 from ponder.seeds import seed_for
 from ponder.text.effort import BUDGETS, Budget
@@ -64,6 +65,9 @@ def think(
     """
     for request in requests:
         _check(request.messages)
+    with contextlib.suppress(RuntimeError):
+        if asyncio.get_running_loop():
+            raise ConfigError("think() runs an event loop of its own: where one runs already, await think_one()")
     return asyncio.run(_think_all(requests, sampler, on_done))
 
 

@@ -1,12 +1,14 @@
 """Thinking with a scripted model: budgets hold, and there is always an answer or a reason."""
 
+import asyncio
+
 import pytest
 
 from ponder.engine.scripted import ScriptedSampler
-from ponder.errors import ProblemError, SamplerError
+from ponder.errors import ConfigError, ProblemError, SamplerError
 from ponder.text import format
 from ponder.text.effort import Budget
-from ponder.think import Request, think
+from ponder.think import Request, think, think_one
 from ponder.types import Block, Effort, Ended, Message
 
 BLOCKS = tuple(Block(f"step {i}", "thinking hard", f"so {i}") for i in range(4))
@@ -60,3 +62,13 @@ def test_an_empty_prompt_is_refused() -> None:
 def test_a_prompt_without_a_script_is_an_error() -> None:
     with pytest.raises(SamplerError, match="no script"):
         think([request("unheard of")], SAMPLER)
+
+
+def test_inside_a_running_loop_the_error_names_the_way_out() -> None:
+    async def inside() -> None:
+        with pytest.raises(ConfigError, match="await think_one"):
+            think([request()], SAMPLER)
+        assert (await think_one(request(), SAMPLER)).answer == think_answer
+
+    think_answer = think([request()], SAMPLER)[0].answer
+    asyncio.run(inside())

@@ -297,3 +297,16 @@ def test_canonical_ignores_order_and_wording() -> None:
 def test_validate_refuses(data: dict[str, object]) -> None:
     with pytest.raises(ProblemError):
         COUNTDOWN.validate(data)
+
+
+def test_of_more_numbers_than_the_search_covers_nothing_is_called_lost() -> None:
+    said: dict[int, set[bool | None]] = {}
+    for level in (2, 4):
+        for problem in drawn(level, 40):
+            *blocks, last, _ = COUNTDOWN.demonstrate(problem, Random(0), Style.CLEAN).blocks
+            missed = Block(last.headline, last.thoughts, "no")
+            check = COUNTDOWN.check_blocks(problem, (*blocks, missed))[-1]
+            assert check.valid is False
+            said.setdefault(level, set()).add(check.winnable)
+    assert False in said[2] and None not in said[2]
+    assert None in said[4] and False not in said[4]
