@@ -28,7 +28,7 @@ COMMANDS = {
     "--gym knights_knaves:2 --gym caesar_cipher:2 --gym caesar_cipher+example:2 "
     "--gym letter_counting:2 --gym countdown:2 --n 200 --json",
     "sampled": "ponder eval --task all:2 --n 32 --samples 16 --temperature 1 --json",
-    "direct": "ponder eval --model runs/direct/checkpoint --task all:2 --n 500 --effort none --json",
+    "direct": "ponder eval --model runs/ponder-direct/checkpoint --task all:2 --n 500 --effort none --json",
 }
 Summary = Mapping[str, Any]
 USUAL_N = 500
