@@ -40,6 +40,9 @@ def sft(
         Path | None,
         typer.Option("--out", help="The run's folder.", show_default="runs/sft-SIZE-STYLE", metavar="DIR"),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A checkpoint to go on from.", show_default="none", metavar="DIR")
+    ] = None,
     size: Annotated[str | None, typer.Option("--size", help="mini or base.", show_default="mini")] = None,
     task: Annotated[
         list[str] | None,
@@ -84,16 +87,19 @@ def sft(
     evaluations: Annotated[int, typer.Option("--evaluations", min=1, help="How often to measure on the way.")] = 8,
     json: JsonOption = False,
 ) -> None:
-    """Teach a model from nothing, by demonstrations of the tasks' own solvers.
+    """Teach a model, from nothing or from a checkpoint, by demonstrations of the tasks' own solvers.
 
     The same command again goes on where it stopped, whatever stopped it. The folder holds config.json, metrics.jsonl
     and, at the end, checkpoint/, which every --model takes.
 
     Example: ponder train sft --recipe recipes/ponder-mini.yaml --out runs/mini
 
+    Example: ponder train sft --model models/ponder-mini --task cipher:2 --steps 500 --out runs/cipher
+
     Example: ponder train sft --task multiplication:2 --task program:2=2 --steps 1000 --style direct
     """
     given = {
+        "model": model,
         "size": size,
         "tasks": _weights(task) if task else None,
         "style": style,

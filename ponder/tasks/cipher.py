@@ -31,7 +31,7 @@ from ponder.tasks.cipher_steps import (
     test_blocks,
     written,
 )
-from ponder.tasks.words import WORD_SET, common_word, pseudo_word
+from ponder.tasks.words import WORD_SET, common_word, long_word, pseudo_word
 from ponder.types import Block, BlockCheck, Demonstration, Grade, Problem, Style
 
 # --- whole thoughts ----------------------------------------------------------------------------------------------
@@ -202,18 +202,26 @@ def check_blocks(problem: Problem, blocks: Sequence[Block]) -> tuple[BlockCheck,
 
 _SHAPES = {1: (1, 3, 3, 14, 7), 2: (2, 4, 8, 18, 7), 3: (3, 5, 14, 24, 9), 4: (3, 6, 16, 28, 9)}
 """Level to words from, to, letters from, to, and the longest word, when there is an example."""
-_BARE_SHAPES = {1: (3, 3, 8, 14, 7), 2: (3, 6, 9, 21, 7), 3: (5, 8, 18, 32, 9)}
-"""The same without an example: reasoning-gym's texts have three words or more."""
-_BARE_SHARE = 0.25
+_GYM_SHAPES = {1: (3, 3, 8, 14, 7), 2: (3, 6, 9, 30, 12), 3: (5, 8, 18, 40, 12)}
+"""The same for Caesar texts like reasoning-gym's: three words or more, some of them long."""
+_LONGEST_GYM = {1: 50, 2: 66, 3: 90}
+"""Characters of their longest block."""
+_GYM_SHARE, _BARE_SHARE = 0.4, 0.7
+"""How many texts are like that, and how many of these have no example."""
+
+
+def _word(rng: Random, longest: int) -> str:
+    """Mostly a common word; now and then one that does not exist, or a long one where there is room."""
+    kind = rng.random()
+    if kind < 0.1:
+        return pseudo_word(rng, 3, 7)
+    return long_word(rng, longest) if kind < 0.35 and longest > 9 else common_word(rng, 1, longest)
 
 
 def _text(shape: Sequence[int], rng: Random) -> str:
     """Distinct words, about half of them function words, a few of them no words at all."""
     while True:
-        words = [
-            (pseudo_word(rng, 3, 7) if rng.random() < 0.1 else common_word(rng, 1, shape[4])).upper()
-            for _ in range(rng.randint(shape[0], shape[1]))
-        ]
+        words = [_word(rng, shape[4]).upper() for _ in range(rng.randint(shape[0], shape[1]))]
         if shape[2] <= sum(map(len, words)) <= shape[3] and len(set(words)) == len(words):
             return " ".join(words)
 
@@ -233,11 +241,10 @@ def _readable(data: Data) -> bool:
     return next((s for s in range(1, 26) if shift_down(pivot, s).lower() in WORD_SET), 0) == data["key"][0]
 
 
-def _fits(data: Data, level: int) -> bool:
+def _fits(data: Data, limit: int) -> bool:
     """Whether every block stays short: characters bound tokens from above but for the few words in them."""
     last = len(data["plain"].split()) - 1
     blocks = [*(_word_block(data, index) for index in range(last + 1)), _check_block(data, data["plain"])]
-    limit = 50 if level <= 2 else 66
     return all(len(block.headline + block.thoughts + block.summary) <= limit for block in blocks)
 
 
@@ -245,20 +252,23 @@ def draw(level: int, rng: Random) -> Data:
     """A text in a cipher that its example settles, or without one a Caesar text whose pivot reads only one way."""
     while True:
         method, key = rng.choice(METHODS[: {1: 1, 2: 3, 3: 4}.get(level, 5)]), None
-        without = level in _BARE_SHAPES and rng.random() < _BARE_SHARE
-        if without or method == "caesar":
+        like_gym = level in _GYM_SHAPES and rng.random() < _GYM_SHARE
+        without = like_gym and rng.random() < _BARE_SHARE
+        if like_gym or method == "caesar":
             method, key = "caesar", [rng.randint(1, 25)]
         elif method == "affine":
             key = [rng.choice(MULTIPLIERS), rng.randint(0, 25)]
-        text = _text((_BARE_SHAPES if without else _SHAPES)[level], rng)
+        text = _text((_GYM_SHAPES if like_gym else _SHAPES)[level], rng)
         example = _text((1, 2, 4, 8, 7), rng)
         cipher, encoded = (
             " ".join(encode(method, key or (), word, rng) for word in line.split()) for line in (text, example)
         )
         data = {"method": method, "key": key, "example": [encoded, example], "cipher": cipher, "plain": text}
-        if without and _readable(data) and _fits(data, level):
+        if not _fits(data, _LONGEST_GYM[level] if like_gym else 50 if level <= 2 else 66):
+            continue
+        if without and _readable(data):
             return {**data, "example": None}
-        if not without and len(example.split()[0]) >= TESTED and _settled(data, TESTED) and _fits(data, level):
+        if not without and len(example.split()[0]) >= TESTED and _settled(data, TESTED):
             return data
 
 

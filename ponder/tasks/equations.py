@@ -151,7 +151,7 @@ def _drawn_size(block: Block) -> int:
         words = columns
     else:
         extra = _restating(words)
-    text = f"{head}{' '.join(words)}{block.summary}"
+    text = f"{head}{' '.join(words)}{re.sub('take [0-9]+[*][0-9]+=', 'take ', block.summary)}"
     return len(re.findall(" ?(?:[a-z]+|E[123])|[^a-z]", text)) + extra
 
 

@@ -12,7 +12,7 @@ from random import Random
 from ponder.errors import AnswerUnreadable, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.tasks.answers import read_integer
-from ponder.tasks.words import NAMES, common_word, pseudo_word
+from ponder.tasks.words import NAMES, common_word, long_word, pseudo_word
 from ponder.types import Block, BlockCheck, Demonstration, Grade, Problem, Style
 
 AT_ONCE = 3
@@ -139,11 +139,12 @@ def _word(rng: Random) -> str:
         return rng.choice(NAMES)
     if kind < 0.05:
         return str(rng.choice((rng.randint(1, 99), rng.randint(1800, 2900))))
-    return _style_of(common_word(rng) if kind < 0.53 else pseudo_word(rng), rng)
+    make = common_word if kind < 0.43 else long_word if kind < 0.68 else pseudo_word
+    return _style_of(make(rng), rng)
 
 
 def draw(level: int, rng: Random) -> Data:
-    """A text, half of it words that do not exist, and a letter that mostly occurs in it."""
+    """A text, half of it words that hardly exist, and a letter that mostly occurs in it."""
     words = [_word(rng) for _ in range(rng.randint(*_WORDS[level]))]
     present = sorted({c for c in "".join(words).lower() if c.isalpha() or rng.random() < 0.2})
     letter = rng.choice("abcdefghijklmnopqrstuvwxyz") if rng.random() < 0.08 or not present else rng.choice(present)

@@ -1,6 +1,6 @@
 """Linear equations as terms, and the steps that solve them: expand, collect, move, divide digit by digit, eliminate.
 
-States are compact equations: ``3x+7=2x+13``; ``98e=4508 take 3920`` is a long division under way, and
+States are compact equations: ``3x+7=2x+13``; ``98e=4508 take 98*40=3920`` is a long division under way, and
 ``98(e-40)=588`` is the same division with its first digit found. Rows of a system are named E1, E2, E3.
 """
 
@@ -188,7 +188,9 @@ class State:
         parts: list[str] = []
         for r in sorted(self.rows):
             parts.append((f"{ROWS[r]}:" if len(names) > 1 else "") + show_equation(self.rows[r]))
-            parts += [f"take {self.take}"] if self.take and r == self.dividing else []
+            if self.take and r == self.dividing:
+                factor = abs(self.rows[r][0][0].factor)
+                parts.append(f"take {factor}*{self.take // factor}={self.take}")
         return " ".join(parts + [f"{name}={self.solved[name]}" for name in names if name in self.solved])
 
     def settled(self) -> "State":

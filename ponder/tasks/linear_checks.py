@@ -126,7 +126,10 @@ def _claims_of_state(words: list[str], block: Block, equations: list[Equation], 
                 "product": lambda: linear_form(equations[0], names)[0] * given[names[0]],
                 "rest": lambda: abs(linear_form(equations[0], names)[0] * given[names[0]]) % 9,
             }[word]()
-            if read_sum(after) != wanted or (word == "take" and wanted > last):
+            product, equals, value = after.partition("=") if word == "take" else ("", "", after)
+            if equals and (product not in block.thoughts.split(" ", 1)[-1] or read_sum(product) != read_sum(value)):
+                raise ValueError(f"false: {after[:40]}")
+            if read_sum(value) != wanted or (word == "take" and (not equals or wanted > last)):
                 raise ValueError(f"wrong: {word} {after[:40]}")
             at += 1
         elif word in ROWS[: len(names)] and after == "ok":

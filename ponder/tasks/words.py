@@ -93,3 +93,17 @@ def pseudo_word(rng: Random, low: int = 3, high: int = 7) -> str:
         word = word[:size]
         if word not in WORD_SET:
             return word
+
+
+_ENDINGS = "s s ed ed ing ing ly er ers es al ment tion ation ness able ally ically ively ence ent est ward"
+_BEGINNINGS = "re un in de im pre com con ex dis inter over under trans"
+
+
+def long_word(rng: Random, high: int = 14) -> str:
+    """A lower-case word of up to `high` letters that looks like English running text: a common one, lengthened."""
+    while True:
+        word = common_word(rng, 3) + rng.choice(_ENDINGS.split())
+        if rng.random() < 0.25:
+            word = rng.choice(_BEGINNINGS.split()) + word
+        if len(word) <= high:
+            return word

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning from nothing: fresh demonstrations of the tasks' own solvers, streamed by worker processes.
+"""Supervised fine-tuning, from nothing or from a checkpoint, on fresh demonstrations that worker processes stream.
 
 Step s of a run trains on rows that are a pure function of (seed, s). Workers make them ahead of the trainer, so it
 never waits; a run that is killed and started again sees the same rows.
@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ponder.errors import ConfigError
-from ponder.model.checkpoint import Checkpoint, PonderConfig, save_checkpoint
+from ponder.model.checkpoint import Checkpoint, PonderConfig, load_checkpoint, save_checkpoint
 from ponder.model.device import pick_device, pick_dtype
 from ponder.model.network import new_network
 from ponder.model.sizes import shape_named
@@ -39,6 +39,8 @@ class SFTConfig(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
+    model: str = ""
+    """A checkpoint's folder to go on from, with its size and tokenizer; empty to begin from nothing."""
     size: str = "mini"
     tasks: dict[str, Annotated[float, pydantic.Field(gt=0, lt=1e6, allow_inf_nan=False)]] = {}
     """`task:level` to weight in the mix; empty for every task's levels 1 to 3 in the shares of LEVEL_SHARES."""
@@ -251,9 +253,10 @@ def run_sft(
     evaluate: Callable[[Checkpoint, Progress], dict[str, float]] | None = None,
     evaluations: int = 8,
 ) -> Path:
-    """Train from nothing, or go on with what lies in `out`; returns the checkpoint's folder."""
+    """Train from nothing or from a checkpoint, or go on with what lies in `out`; returns the checkpoint's folder."""
     mix(config)
-    shape = shape_named(config.size)
+    given = load_checkpoint(Path(config.model)) if config.model else None
+    shape = given.network.shape if given else shape_named(config.size)
     pick_device(config.device)
     pick_dtype("cuda", shape.hidden_size, config.dtype)  # refuses what cannot be, before anything is written
     run = open_run(out, config.model_dump())
@@ -262,10 +265,11 @@ def run_sft(
     tokens = run.folder / "tokenizer"
     if not (tokens / "tokenizer_config.json").exists():
         tokens.mkdir(exist_ok=True)
-        train_tokenizer(corpus(config), config.vocabulary).save(tokens)
+        (given.tokenizer if given else train_tokenizer(corpus(config), config.vocabulary)).save(tokens)
     tokenizer = load_tokenizer(tokens)
     step_rows(config, tokenizer, 0)  # a mix that cannot be trained on is refused here, not in a worker
-    network = new_network(replace(shape, vocab_size=tokenizer.size), seed_for("network", config.seed))
+    fresh = replace(shape, vocab_size=tokenizer.size)
+    network = given.network.train() if given else new_network(fresh, seed_for("network", config.seed))
     network.to(config.device)
     loop = LoopConfig(
         steps=config.steps,

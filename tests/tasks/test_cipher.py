@@ -81,8 +81,8 @@ def test_thoughts_are_right_checked_and_short(level, style):
     if style is Style.CORRECTED:
         assert slips == len(totals)
     if style is not Style.DIRECT:
-        assert sorted(sizes)[int(0.95 * len(sizes))] <= (40 if level <= 2 else 64)
-        assert level > 2 or max(sizes) <= 48
+        assert sorted(sizes)[int(0.95 * len(sizes))] <= (52 if level <= 2 else 66)
+        assert level > 2 or max(sizes) <= 68
         assert level != 2 or sum(totals) / len(totals) <= 240
 
 

@@ -123,8 +123,8 @@ def test_demonstrations_are_right_and_their_blocks_are_as_their_style_says(level
         assert valid[-1]
         assert shown.blocks[-1].summary.endswith("ok")
         sizes += map(tokens, shown.blocks)
-    assert sorted(sizes)[len(sizes) * 95 // 100] <= (48 if level < 3 else 70)
-    assert max(sizes) <= (60 if level < 3 else 80)
+    assert sorted(sizes)[len(sizes) * 95 // 100] <= (52 if level < 3 else 70)
+    assert max(sizes) <= (66 if level < 3 else 92)
 
 
 def test_level_two_thoughts_are_short() -> None:
@@ -154,7 +154,7 @@ def test_operands_and_the_subtraction_they_lead_to_come_before_columns() -> None
     shown = EQUATIONS.demonstrate(given_problem(["98*z - 45 = 8187"], ["z"]), Random(0), Style.CLEAN)
     assert [f"{block.headline} | {block.thoughts} | {block.summary}" for block in shown.blocks] == [
         "add 45 | 8187+45 7+5=12 8+4+1=13 1+0+1=2 8+0=8 | 98z=8232",
-        "divide | 823/98 98*80 8*8=64 9*8+6=78 | 98z=8232 take 7840",
+        "divide | 823/98 98*80 8*8=64 9*8+6=78 | 98z=8232 take 98*80=7840",
         "subtract | 8232-7840 2-0=2 13-4=9 12-8-1=3 8-7-1=0 | 98(z-80)=392",
         "divide | 392/98 98*4 8*4=32 9*4+3=39 | z=84",
         "nines 98*84 | 98:08 84:83 8*3=24 24:26 | z=84 rest 6",
@@ -180,7 +180,7 @@ def test_operands_and_the_subtraction_they_lead_to_come_before_columns() -> None
         ("take 5", "-51-6 1+6=7 5+0=5", "-8z=-56"),
         ("take 5", "1+5=6 5+0=5", "-8z=-56"),
         ("take 5", "", "-8z=-55"),
-        ("divide", "56/8 8*8=64", "8z=56 take 64"),
+        ("divide", "56/8 8*8=64", "8z=56 take 8*8=64"),
         ("divide", "56/8 8*7=57", "z=7"),
         ("divide", "57/8 8*7=56", "z=7"),
         ("divide", "56/8", "z=7"),

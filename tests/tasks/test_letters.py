@@ -80,8 +80,8 @@ def test_thoughts_are_right_checked_and_short(level, style):
         sizes += map(tokens, shown.blocks)
         totals.append(sum(map(tokens, shown.blocks)))
     if style is not Style.DIRECT:
-        assert sorted(sizes)[int(0.95 * len(sizes))] <= 48
-        assert max(sizes) <= (60 if level <= 2 else 64)
+        assert sorted(sizes)[int(0.95 * len(sizes))] <= 52
+        assert max(sizes) <= 72
         assert level != 2 or sum(totals) / len(totals) <= 260
 
 
