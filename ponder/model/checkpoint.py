@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,17 @@ import pydantic
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ponder.errors import CheckpointError
+from ponder.model.hugging_face import config_of, join, shape_of, split
 from ponder.model.network import Network
 from ponder.model.sizes import Shape
 from ponder.text import format
 from ponder.text.tokenizer import PonderTokenizer, load_tokenizer
 
 PONDER_FILE, CONFIG_FILE, WEIGHTS_FILE = "ponder.json", "config.json", "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 
 
 class PonderConfig(pydantic.BaseModel):
@@ -52,11 +54,17 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     names = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-    config = _hf_config(checkpoint.network.shape, checkpoint.tokenizer) | {"dtype": names[dtype]}
+    shape, special = checkpoint.network.shape, checkpoint.tokenizer.special
+    ends = {
+        "eos_token_id": special[format.BLOCKS.marker[format.Mark.END].text],
+        "pad_token_id": special[format.PAD.text],
+    }
+    config = config_of(shape) | ends | {"dtype": names[dtype]}
     (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (part / PONDER_FILE).write_text(checkpoint.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     checkpoint.tokenizer.save(part)
-    weights = {name: value.detach().to(dtype).contiguous() for name, value in checkpoint.network.state_dict().items()}
+    weights = split(checkpoint.network.state_dict(), shape)
+    weights = {name: value.detach().to(dtype).contiguous() for name, value in weights.items()}
     save_file(weights, str(part / WEIGHTS_FILE), metadata={"format": "pt"})
     if folder.exists():
         shutil.rmtree(folder)
@@ -73,12 +81,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except pydantic.ValidationError as err:
         raise CheckpointError(f"{folder / PONDER_FILE} does not fit: {err.errors()[0]['msg']}") from err
     tokenizer = load_tokenizer(folder)
-    shape = _shape(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
+    shape = shape_of(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
     if shape.vocab_size != tokenizer.size:
         raise CheckpointError(f"{folder}: the network knows {shape.vocab_size} tokens, the tokenizer {tokenizer.size}")
     path = folder / WEIGHTS_FILE
     try:
-        weights = {name: value.float() for name, value in load_file(str(path)).items()}
+        weights = _read_weights(folder, shape)
         with torch.device("meta"):  # nothing is allocated for sizes that the weights do not have
             network = Network(shape)
         network.load_state_dict(weights, assign=True)
@@ -90,33 +98,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(network.eval(), tokenizer, config)
 
 
-def _hf_config(shape: Shape, tokenizer: PonderTokenizer) -> dict[str, Any]:
-    return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        **asdict(shape),
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "tie_word_embeddings": True,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "eos_token_id": tokenizer.special[format.BLOCKS.marker[format.Mark.END].text],
-        "pad_token_id": tokenizer.special[format.PAD.text],
-    }
-
-
-def _shape(config: Mapping[str, Any], path: Path) -> Shape:
-    if config.get("model_type") != "qwen3":
-        raise CheckpointError(f"{path}: model_type {config.get('model_type')!r} is not supported, only 'qwen3' is")
-    missing = [field.name for field in fields(Shape) if field.name not in config]
-    if missing:
-        raise CheckpointError(f"{path} lacks {', '.join(missing)}")
-    values = {field.name: config[field.name] for field in fields(Shape)}
-    whole = {field.name for field in fields(Shape) if field.type in (int, "int")}
-    for name, value in values.items():
-        kinds = int if name in whole else int | float
-        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < 10**6:
-            raise CheckpointError(f"{path} holds {name}={value!r}, which is no size")
-    return Shape(**values)
+def _read_weights(folder: Path, shape: Shape) -> dict[str, Tensor]:
+    """The weights under our names, in float32, from one file or from the shards that an index names."""
+    index = folder / INDEX_FILE
+    files = sorted(set(_read_json(index)["weight_map"].values())) if index.exists() else [WEIGHTS_FILE]
+    if not all(isinstance(file, str) and Path(file).name == file for file in files):
+        raise CheckpointError(f"{index} names files outside of its folder")
+    weights = {name: value for file in files for name, value in load_file(str(folder / file)).items()}
+    return {name: value.float() for name, value in join(weights, shape).items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The Qwen3 architecture in plain torch, with the parameter names of its Hugging Face checkpoints.
+"""Qwen3, Qwen2 and Llama in plain torch.
 
 One forward serves training and decoding: an `Attend` says who looks at whom (a mask, packed rows, a cache). Weights
 stay float32; autocast makes the matrix products bfloat16 where that is faster.
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ponder.model.sizes import Shape
+from ponder.model.rope import turns
+from ponder.model.sizes import ARCHITECTURES, Shape
 
 
 class Attend(Protocol):
@@ -48,47 +49,52 @@ class Norm(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding in Qwen's half-split layout; x (B, T, H, D), cos and sin (B, T, 1, D)."""
+    """Rotary position embedding in the half-split layout; x (B, T, H, D), cos and sin (B, T, 1, D), sin's first half
+    negative."""
     half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return x * cos + turned * sin
+    return torch.addcmul(x * cos, torch.cat((x[..., half:], x[..., :half]), dim=-1), sin)
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with normed queries and keys."""
+    """Grouped-query attention. Queries, keys and values are one product: their weights lie below one another."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.dim = shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
-        hidden = shape.hidden_size
-        self.q_proj = nn.Linear(hidden, self.heads * self.dim, bias=False)
-        self.k_proj = nn.Linear(hidden, self.kv_heads * self.dim, bias=False)
-        self.v_proj = nn.Linear(hidden, self.kv_heads * self.dim, bias=False)
-        self.o_proj = nn.Linear(self.heads * self.dim, hidden, bias=False)
-        self.q_norm = Norm(self.dim, shape.rms_norm_eps)
-        self.k_norm = Norm(self.dim, shape.rms_norm_eps)
+        kind = ARCHITECTURES[shape.model_type]
+        self.qkv_proj = nn.Linear(shape.hidden_size, (self.heads + 2 * self.kv_heads) * self.dim, bias=kind.qkv_bias)
+        self.o_proj = nn.Linear(self.heads * self.dim, shape.hidden_size, bias=False)
+        self.q_norm = Norm(self.dim, shape.rms_norm_eps) if kind.qk_norm else None
+        self.k_norm = Norm(self.dim, shape.rms_norm_eps) if kind.qk_norm else None
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, layer: int) -> Tensor:
         """(B, t, hidden) to the same shape."""
         B, t, _ = x.shape
-        v = self.v_proj(x).view(B, t, self.kv_heads, self.dim)
-        q = rotate(self.q_norm(self.q_proj(x).view(B, t, self.heads, self.dim)), *turn).to(v.dtype)
-        k = rotate(self.k_norm(self.k_proj(x).view(B, t, self.kv_heads, self.dim)), *turn).to(v.dtype)
+        both, v = (
+            self.qkv_proj(x)
+            .view(B, t, self.heads + 2 * self.kv_heads, self.dim)
+            .split((self.heads + self.kv_heads, self.kv_heads), dim=2)
+        )
+        qk = both.float()
+        if self.q_norm and self.k_norm:
+            scales = (self.q_norm.weight.expand(self.heads, -1), self.k_norm.weight.expand(self.kv_heads, -1))
+            qk = F.rms_norm(qk, (self.dim,), eps=self.q_norm.eps) * torch.cat(scales)
+        q, k = rotate(qk, *turn).to(v.dtype).split((self.heads, self.kv_heads), dim=2)
         return self.o_proj(attend(layer, q, k, v).reshape(B, t, -1))
 
 
 class MLP(nn.Module):
-    """The gated feed-forward layer."""
+    """The gated feed-forward layer; gate and up are one product."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.gate_up_proj = nn.Linear(shape.hidden_size, 2 * shape.intermediate_size, bias=False)
         self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, t, hidden) to the same shape."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * up)
 
 
 class Layer(nn.Module):
@@ -118,13 +124,16 @@ class Trunk(nn.Module):
 
 
 class Network(nn.Module):
-    """A Qwen3 causal language model with tied embeddings."""
+    """A causal language model."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         assert shape.vocab_size > 0
         self.shape = shape
         self.model = Trunk(shape)
+        tied = shape.tie_word_embeddings
+        self.lm_head = None if tied else nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self._turns: dict[torch.device, tuple[Tensor, float]] = {}
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """The trunk's output (B, t, hidden) for ids and positions (B, t)."""
@@ -136,13 +145,16 @@ class Network(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., hidden) to (..., vocabulary)."""
-        return F.linear(hidden, self.model.embed_tokens.weight)
+        return F.linear(hidden, (self.lm_head or self.model.embed_tokens).weight)
 
     def _turn(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        dim = self.shape.head_dim
-        inverse = self.shape.rope_theta ** (-torch.arange(0, dim, 2, device=positions.device).float() / dim)
-        angle = positions[:, :, None, None].float() * torch.cat((inverse, inverse))
-        return angle.cos(), angle.sin()
+        """Cosine and sine (B, t, 1, D) at positions (B, t), as `rotate` takes them."""
+        if positions.device not in self._turns:
+            self._turns[positions.device] = turns(self.shape.rope, self.shape.head_dim, positions.device)
+        speed, factor = self._turns[positions.device]
+        angle = positions[:, :, None, None].float() * speed
+        cos, sin = angle.cos() * factor, angle.sin() * factor
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def new_network(shape: Shape, seed: int) -> Network:
@@ -155,7 +167,7 @@ def new_network(shape: Shape, seed: int) -> Network:
     generator = torch.Generator().manual_seed(seed % 2**63)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", "bias")):
                 parameter.zero_()
             elif parameter.dim() == 2:
                 scale = 0.1 if "embed" in name else parameter.shape[1] ** -0.5

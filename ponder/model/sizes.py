@@ -3,11 +3,29 @@
 from dataclasses import dataclass
 
 from ponder.errors import ConfigError
+from ponder.model.rope import Rope
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """In what the supported families differ."""
+
+    qk_norm: bool
+    """Whether queries and keys are normed, head by head."""
+    qkv_bias: bool
+
+
+ARCHITECTURES = {
+    "qwen3": Architecture(qk_norm=True, qkv_bias=False),
+    "qwen2": Architecture(qk_norm=False, qkv_bias=True),
+    "llama": Architecture(qk_norm=False, qkv_bias=False),
+}
+"""By the ``model_type`` of their ``config.json``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What fixes a Qwen3 network, under the names of its ``config.json``."""
+    """What fixes a network, under the names of its ``config.json``."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -18,8 +36,10 @@ class Shape:
     vocab_size: int = 0
     """Set from the tokenizer when a network is made."""
     max_position_embeddings: int = 4096
-    rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-6
+    rope: Rope = Rope()
+    model_type: str = "qwen3"
+    tie_word_embeddings: bool = True
 
 
 SIZES: dict[str, Shape] = {
