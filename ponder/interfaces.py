@@ -14,9 +14,11 @@ from ponder.types import (
     Grade,
     Message,
     Problem,
+    Rating,
     Segment,
     Style,
     Thought,
+    Tokens,
 )
 
 Data = Mapping[str, Any]
@@ -68,6 +70,10 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    top_k: int = 0
+    """Only so many of the likeliest tokens; 0 for all."""
+    min_p: float = 0.0
+    """Only tokens with at least this share of the likeliest one's probability."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +82,27 @@ class Limit:
 
     thinking: int
     answer: int
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends."""
 
 
 @dataclass(frozen=True)
 class Extension:
-    """What a sampler added to a prefix: one block, or the answer."""
+    """What a sampler added to a prefix: one block, or the answer; neither, where thinking ended without a block."""
 
     block: Block | None
     answer: str | None
     ended: Ended | None
     """None while the thought goes on."""
     segment: Segment
+    rating: Rating | None = None
+    """Read after its last token, by samplers that have a head."""
+    before: Rating | None = None
+    """The same at the end of what it was sampled from: with no blocks yet, at the effort token."""
+    spent: Tokens | None = None
+    """What it cost, from a sampler that knows the count but not the ids; else the segment's ids are counted."""
+    last: bool = False
+    """Whether the model ended its thinking here, so that the answer must come next."""
 
 
 Hear = Callable[[int, str], None]

@@ -7,7 +7,7 @@ never part of that budget, so there is always room for it.
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ponder.errors import ConfigError, ProblemError
 from ponder.interfaces import Extension, Limit, Prefix, Sampler, Sampling
@@ -110,18 +110,24 @@ def _check(messages: Sequence[Message]) -> None:
 
 def _grow(chain: _Chain, extension: Extension) -> None:
     """Add one extension to a chain; ends the chain, or makes it answer, when it must."""
-    spent = len(extension.segment.generated)
     chain.extended += 1
-    if not chain.tokens.prompt:
-        chain.tokens += Tokens(prompt=len(extension.segment.context))
+    spent = _spent(extension)
+    chain.tokens += replace(spent, prompt=0) if chain.tokens.prompt else spent
     if extension.answer is not None:
-        chain.tokens += Tokens(answer=spent)
         assert extension.ended is not None
         chain.done = Completion(chain.blocks, extension.answer, extension.ended, chain.tokens)
         return
-    chain.tokens += Tokens(thinking=spent)
     if extension.block is not None:
         chain.blocks += (extension.block,)
     left = chain.budget.thinking - chain.tokens.thinking
-    if extension.block is None or left < SMALLEST_BLOCK or len(chain.blocks) >= chain.budget.depth:
+    over = extension.block is None or extension.last
+    if over or left < SMALLEST_BLOCK or len(chain.blocks) >= chain.budget.depth:
         chain.answering = True
+
+
+def _spent(extension: Extension) -> Tokens:
+    """What an extension cost, by the server's count or by ours."""
+    if extension.spent is not None:
+        return extension.spent
+    prompt, generated = len(extension.segment.context), len(extension.segment.generated)
+    return Tokens(prompt, answer=generated) if extension.answer is not None else Tokens(prompt, thinking=generated)

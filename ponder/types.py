@@ -133,7 +133,10 @@ class Completion:
 
 @dataclass(frozen=True)
 class Segment:
-    """What training eats: the ids of one block or answer as sampled, and what it was sampled from."""
+    """What training eats: the ids of one block or answer as sampled, and what it was sampled from.
+
+    Empty where a remote server sampled, which sends no ids.
+    """
 
     context: tuple[int, ...]
     generated: tuple[int, ...]

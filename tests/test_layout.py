@@ -28,6 +28,7 @@ TORCH = (
     "engine/sampling.py",
     "engine/kv_cache.py",
     "engine/grammar.py",
+    "engine/rows.py",
     "engine/scheduler.py",
     "train/",
 )

@@ -81,6 +81,9 @@ class Display:
         return Group(headline, *(Text("  ") + line for line in lines[-LIVE_LINES:])) if below else Group(headline)
 
     def _fold(self, block: Block) -> None:
+        self._open, self._shown = {}, self._shown + 1
+        if not (block.headline or block.summary or self.show_thoughts):
+            return  # a paragraph: all of it is raw thought
         line = Text.assemble(("▸ ", "cyan"), (clean(block.headline), "bold"))
         if self.show_thoughts:
             for thought in clean(block.thoughts).splitlines():
@@ -90,7 +93,6 @@ class Display:
             line += Text("\n    " + clean(block.summary).replace("\n", "\n    "), style="dim")
         else:
             line += Text(f"  {clean(block.summary)}", style="dim")
-        self._open, self._shown = {}, self._shown + 1
         if self._live:
             self._live.update(Text(), refresh=True)
         self.console.print(line)

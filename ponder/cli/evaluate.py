@@ -9,7 +9,18 @@ import typer
 from rich.table import Table
 
 from ponder.cli import models, output
-from ponder.cli.models import DeviceOption, ModelOption, SeedOption, TemperatureOption, TopPOption
+from ponder.cli.models import (
+    DeviceOption,
+    ModelOption,
+    SeedOption,
+    TemperatureOption,
+    TopPOption,
+    UpstreamDialectOption,
+    UpstreamKeyOption,
+    UpstreamModelOption,
+    UpstreamOption,
+    UpstreamWindowOption,
+)
 from ponder.cli.output import JsonOption
 from ponder.cli.tasks import split_named
 from ponder.errors import ConfigError
@@ -46,6 +57,11 @@ def evaluate(
     seed: SeedOption = 0,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    upstream: UpstreamOption = None,
+    upstream_model: UpstreamModelOption = None,
+    upstream_key_env: UpstreamKeyOption = None,
+    upstream_dialect: UpstreamDialectOption = models.Upstream.dialect,
+    upstream_window: UpstreamWindowOption = models.Upstream.window,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +91,8 @@ def evaluate(
     if out is not None and not out.parent.is_dir():
         raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
     sets = problems.from_file(problems_file) if problems_file else []
-    loaded = models.load(model, device)
+    server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
+    loaded = models.load(model, device, server)
     for one in efforts:
         loaded.effort(one)
     sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]

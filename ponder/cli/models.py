@@ -12,6 +12,7 @@ import ponder
 from ponder.errors import CheckpointError, ConfigError
 from ponder.interfaces import Sampler
 from ponder.text.effort import effort_named
+from ponder.text.format import BLOCKS, THINK_TAGS
 from ponder.types import Effort
 
 EMBEDDED = "ponder-mini"
@@ -32,6 +33,35 @@ TemperatureOption = Annotated[
 ]
 TopPOption = Annotated[
     float, typer.Option("--top-p", help="Draw only from the likeliest tokens that together have this probability.")
+]
+UpstreamOption = Annotated[
+    str | None,
+    typer.Option(
+        "--upstream",
+        help="A server that speaks OpenAI's API and thinks in place of --model.",
+        show_default=False,
+        metavar="URL",
+    ),
+]
+UpstreamModelOption = Annotated[
+    str | None, typer.Option("--upstream-model", help="The model's name there.", show_default=False, metavar="NAME")
+]
+UpstreamKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--upstream-key-env", help="The environment variable with its API key.", show_default=False, metavar="VAR"
+    ),
+]
+UpstreamDialectOption = Annotated[
+    str,
+    typer.Option(
+        "--upstream-dialect",
+        help="blocks: a Ponder checkpoint, over /completions; think_tags: any other, over /chat/completions.",
+    ),
+]
+UpstreamWindowOption = Annotated[
+    int,
+    typer.Option("--upstream-window", min=0, help="The fold_window of that checkpoint's ponder.json; 0 for all."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
 
@@ -54,6 +84,21 @@ class Model:
         return effort
 
 
+@dataclass(frozen=True)
+class Upstream:
+    """The server that a command was told to use, as its options say it."""
+
+    url: str | None = None
+    model: str | None = None
+    key_env: str | None = None
+    dialect: str = BLOCKS.name
+    window: int = 1
+
+
+HERE = Upstream()
+"""No server: the model thinks on this machine."""
+
+
 def embedded_folder() -> Path:
     """Where the embedded model lies in a checkout, whether it does or not."""
     return Path(ponder.__file__).resolve().parents[1] / "models" / EMBEDDED
@@ -73,8 +118,10 @@ def find_model(given: Path | None) -> Path:
     return embedded_folder()
 
 
-def load(given: Path | None, device: str = "auto") -> Model:
-    """Load a model onto a device."""
+def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE) -> Model:
+    """Load a model onto a device, or take the one on a server."""
+    if upstream != HERE:
+        return _remote(upstream, given)
     folder = find_model(given)
     from ponder.engine.local import LocalSampler
     from ponder.model.checkpoint import load_checkpoint
@@ -85,6 +132,25 @@ def load(given: Path | None, device: str = "auto") -> Model:
     checkpoint.network.to(picked.value)
     settle_decoding_threads(picked.value, checkpoint.network.shape.hidden_size)
     return Model(LocalSampler(checkpoint), checkpoint.config.name, checkpoint.config.style)
+
+
+def _remote(upstream: Upstream, given: Path | None) -> Model:
+    if given is not None:
+        raise ConfigError("--model thinks here and --upstream on a server: give one of them")
+    if upstream.url is None or upstream.model is None:
+        raise ConfigError("a server needs --upstream URL and --upstream-model NAME: give both, or no --upstream option")
+    from ponder.engine.endpoint import Endpoint, Kind
+    from ponder.engine.remote import RemoteSampler
+
+    endpoint = Endpoint(
+        url=upstream.url,
+        model=upstream.model,
+        key_env=upstream.key_env,
+        kind=Kind.CHAT if upstream.dialect == THINK_TAGS.name else Kind.COMPLETIONS,
+        dialect=upstream.dialect,
+        fold_window=upstream.window or None,
+    )
+    return Model(RemoteSampler(endpoint), upstream.model)
 
 
 def check_sampling(temperature: float, top_p: float) -> None:

@@ -12,7 +12,18 @@ import typer
 
 from ponder.cli import models, output
 from ponder.cli.display import Display, Watched
-from ponder.cli.models import DeviceOption, ModelOption, SeedOption, TemperatureOption, TopPOption
+from ponder.cli.models import (
+    DeviceOption,
+    ModelOption,
+    SeedOption,
+    TemperatureOption,
+    TopPOption,
+    UpstreamDialectOption,
+    UpstreamKeyOption,
+    UpstreamModelOption,
+    UpstreamOption,
+    UpstreamWindowOption,
+)
 from ponder.cli.output import JsonOption
 from ponder.errors import PonderError, ProblemError
 from ponder.text.effort import effort_named
@@ -64,6 +75,11 @@ def think(
     seed: SeedOption = 0,
     show_thoughts: ThoughtsOption = False,
     device: DeviceOption = "auto",
+    upstream: UpstreamOption = None,
+    upstream_model: UpstreamModelOption = None,
+    upstream_key_env: UpstreamKeyOption = None,
+    upstream_dialect: UpstreamDialectOption = models.Upstream.dialect,
+    upstream_window: UpstreamWindowOption = models.Upstream.window,
     json: JsonOption = False,
 ) -> None:
     """Think about one question; the answer goes to stdout, the thinking to stderr.
@@ -73,7 +89,8 @@ def think(
     Exit code 1 means that no finished answer came.
     """
     text = read_prompt(prompt)
-    thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json)
+    server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
+    thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json, server)
     chosen = thinker.model.effort(effort)
     completion, seconds = thinker.answer((Message("user", text),), chosen)
     if json:
@@ -104,13 +121,14 @@ def open_thinker(
     seed: int,
     show_thoughts: bool,
     quiet: bool,
+    upstream: models.Upstream = models.HERE,
 ) -> Thinker:
     """Check the settings, then load the model."""
     models.check_sampling(temperature, top_p)
     if effort is not None:
         effort_named(effort)
     display = Display(output.stderr(), show_thoughts, quiet)
-    return Thinker(models.load(model, device), display, temperature, top_p, seed)
+    return Thinker(models.load(model, device, upstream), display, temperature, top_p, seed)
 
 
 def show_answer(completion: Completion, effort: Effort, seconds: float) -> None:

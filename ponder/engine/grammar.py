@@ -10,6 +10,13 @@ from ponder.text.format import BLOCKS, Mark, Place
 PLACES = tuple(Place)
 AT = {place: number for number, place in enumerate(PLACES)}
 """A place's number."""
+CLOSING = {
+    Place.BETWEEN: (Mark.ANSWER, 3),
+    Place.HEADLINE: (Mark.THOUGHTS, 3),
+    Place.THOUGHTS: (Mark.SUMMARY, 2),
+    Place.SUMMARY: (Mark.END_BLOCK, 1),
+}
+"""With so many tokens left, only that mark may come: a block that was begun closes, and no other is begun."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +24,11 @@ class Grammar:
     """The dialect's table as tensors."""
 
     allowed: Tensor
-    """(places, V), 0 where a token may come and -inf where it may not."""
+    """(2 * places, V), 0 where a token may come and -inf where it may not; the second half when tokens run out."""
     leads: Tensor
     """(places, V) to the next place's number."""
+    closing: Tensor
+    """(places,), from how many tokens left on the second half holds."""
 
     @classmethod
     def of(cls, special: dict[str, int], size: int, device: torch.device) -> "Grammar":
@@ -36,4 +45,13 @@ class Grammar:
             token = special[BLOCKS.marker[mark].text]
             allowed[AT[place], token] = 0.0
             leads[AT[place], token] = AT[to]
-        return cls(allowed.to(device), leads.to(device))
+        last, closing = allowed.clone(), torch.full((len(PLACES),), -1)
+        for place, (mark, left) in CLOSING.items():
+            last[AT[place]] = -torch.inf
+            last[AT[place], special[BLOCKS.marker[mark].text]] = 0.0
+            closing[AT[place]] = left
+        return cls(torch.cat((allowed, last)).to(device), leads.to(device), closing.to(device))
+
+    def masks(self, places: Tensor, left: Tensor) -> Tensor:
+        """(B, V), what to add to the logits of rows at these places with so many tokens left."""
+        return self.allowed[places + len(PLACES) * (left <= self.closing[places])]

@@ -17,6 +17,8 @@ from ponder.model.sizes import Shape
 
 GROWTH = 64
 """Columns by which the slots grow: memory follows what is generated, not what might be."""
+PARTS, SMALLEST_PART = 4, 16
+"""Into how many parts attention divides the rows, and how few rows are not worth it."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +49,43 @@ def empty_span(shape: Shape, device: torch.device) -> Span:
     return Span(torch.zeros(size, device=device), torch.zeros(size, device=device))
 
 
+def token_bytes(shape: Shape) -> int:
+    """What one token of one row takes in float32."""
+    return 8 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim
+
+
 class Slots:
-    """The cache of the decoding rows, (L, S, K, T, D). An `Attend` of the network for one new token a row."""
+    """The cache of the decoding rows, (L, S, K, T, D). An `Attend` of the network for one new token a row.
+
+    Attention reads a part of the rows at a time, up to that part's longest row: sorted by length, little is read in
+    vain.
+    """
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         size = (shape.num_hidden_layers, 0, shape.num_key_value_heads, 0, shape.head_dim)
         self.keys, self.values = torch.zeros(size, device=device), torch.zeros(size, device=device)
         self.lengths = torch.zeros(0, dtype=torch.long, device=device)
         """(S,), tokens of each row that are in the cache."""
-        self._mask = self._rows = self.lengths
-        self._end = 0
+        self._rows = self.lengths
+        self._parts: list[tuple[slice, int, Tensor]] = []
 
     @property
     def rows(self) -> int:
         """Slots there are, used or free."""
         return self.keys.shape[1]
 
-    def reserve(self, rows: int, columns: int) -> None:
-        """Make room for at least so many rows and columns."""
-        more_rows = max(0, rows - self.rows)
-        more_columns = columns - self.keys.shape[3]
-        more_columns = -(-more_columns // GROWTH) * GROWTH if more_columns > 0 else 0
+    @property
+    def columns(self) -> int:
+        """Tokens that each of them has room for."""
+        return self.keys.shape[3]
+
+    def columns_for(self, tokens: int) -> int:
+        """Columns there will be when a row has so many tokens."""
+        return max(self.columns, -(-tokens // GROWTH) * GROWTH)
+
+    def reserve(self, rows: int, tokens: int) -> None:
+        """Make room for at least so many rows, and so many tokens in each."""
+        more_rows, more_columns = max(0, rows - self.rows), self.columns_for(tokens) - self.columns
         if more_rows or more_columns:
             pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
             self.keys = F.pad(self.keys, pad)
@@ -91,20 +109,33 @@ class Slots:
         self.values = self.values[:, slots, :, :columns]
 
     def prepare(self) -> None:
-        """Before a step: the mask of each row's own columns, the new token's included."""
-        self._end = int(self.lengths.max()) + 1
-        self.reserve(self.rows, self._end)
-        columns = torch.arange(self._end, device=self.lengths.device)
-        self._mask = (columns <= self.lengths[:, None])[:, None, None]
+        """Before a step: each part's rows, its last column, and the mask of each row's own columns."""
+        lengths = self.lengths.tolist()
+        self.reserve(self.rows, max(lengths) + 1)
         self._rows = torch.arange(self.rows, device=self.lengths.device)
+        size = -(-self.rows // (PARTS if self.rows >= PARTS * SMALLEST_PART else 1))
+        self._parts = []
+        for start in range(0, self.rows, size):
+            part = slice(start, min(start + size, self.rows))
+            end = max(lengths[part]) + 1
+            beyond = torch.arange(end, device=self.lengths.device) > self.lengths[part, None]
+            mask = torch.zeros(beyond.shape, device=beyond.device).masked_fill(beyond, -torch.inf)
+            self._parts.append((part, end, mask[:, None, None]))
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Keep each row's new token and look at all of the row's tokens."""
         self.keys[layer][self._rows, :, self.lengths] = keys[:, 0].to(self.keys.dtype)
         self.values[layer][self._rows, :, self.lengths] = values[:, 0].to(self.values.dtype)
-        k, v = self.keys[layer, :, :, : self._end], self.values[layer, :, :, : self._end]
-        q = queries.transpose(1, 2)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask, enable_gqa=True).transpose(1, 2)
+        # The heads that share keys are one row's queries at the same place: so they are read once for all of them.
+        S, _, H, D = queries.shape
+        q = queries.reshape(S, self.keys.shape[2], -1, D)
+        found = [
+            F.scaled_dot_product_attention(
+                q[part], self.keys[layer, part, :, :end], self.values[layer, part, :, :end], attn_mask=mask.to(q.dtype)
+            )
+            for part, end, mask in self._parts
+        ]
+        return (torch.cat(found) if len(found) > 1 else found[0]).view(S, 1, H, D)
 
 
 class Reading:

@@ -1,9 +1,11 @@
 """Continuous batching: rows join and leave at every step, and all of them decode one token a step.
 
 A job is one context and n samplings of what follows it. Its context is read once, whatever n is, and a prompt that was
-read before is not read again. A job with many samples takes turns with the others for free rows.
+read before is not read again. A job with many samples takes turns with the others for free rows. Memory stays within
+a budget: a row that has no room waits, and where the rows outgrow the budget the youngest one begins again later.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,23 +15,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ponder.engine.grammar import AT, Grammar
-from ponder.engine.kv_cache import Reading, Slots, Span, Store, empty_span
-from ponder.engine.sampling import draw
+from ponder.engine.grammar import Grammar
+from ponder.engine.kv_cache import Reading, Slots, Span, Store, empty_span, token_bytes
+from ponder.engine.rows import Begun, Rows
+from ponder.errors import SamplerError
 from ponder.interfaces import Limit, Sampling
+from ponder.model.heads import Head
 from ponder.model.network import Network
-from ponder.text.format import Place
 
 READ_AT_ONCE = 8192
 """Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
 single longer context has a step of its own."""
 COMPACT = 0.75
 """With nobody waiting, free rows are taken out of the batch once no more than this share is in use."""
-MOST_ROWS = 256
+SORT_EVERY = 128
+"""Steps after which the rows are sorted by length again. Between them the shortest context takes the first free slot,
+and a chain's next context is about as long as its last one, so that they stay nearly sorted."""
+SORTED_ROWS = 64
+"""Fewer rows are not worth sorting."""
+MOST_ROWS = 512
 """Most rows that decode in one batch."""
-STORE_BYTES = 2**28
-WRITTEN = 256
-"""Tokens by which the record of what is written grows."""
+MOST_BYTES = 2**31
+"""Memory for caches: half of it for rows (growing holds half as much again for a moment), an eighth for remembered
+prompts, and the rest for what is being read."""
 
 
 @dataclass(eq=False)
@@ -46,13 +54,17 @@ class Job:
     """Called for each sample once it is complete."""
     failed: Callable[[Exception], None]
     """Called once where `done` or `hear` raises; the job is cancelled then, and no other suffers."""
-    hear: Callable[[int, int], None] | None = None
-    """Called with a sample's number and each of its tokens."""
+    hear: Callable[[int, int], bool] | None = None
+    """Called with a sample's number and each of its tokens; True ends that sample there."""
     cancelled: bool = False
-    started: int = 0
-    """Samples that have got a row."""
-    read: tuple[tuple[Span, ...], Tensor] | None = None
-    """The context's cache, and the logits (V,) of what comes first."""
+    read: "_Read | None" = None
+    """Its context, while samples are still to be seated."""
+
+    def __post_init__(self) -> None:
+        self.pending = deque(range(len(self.samplings)))
+        """Samples that wait for a row."""
+        self.heard = [0] * len(self.samplings)
+        """Tokens that were told already; a sample that begins again writes the same ones."""
 
 
 class Written(NamedTuple):
@@ -62,58 +74,25 @@ class Written(NamedTuple):
     sample: int
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
+    before: tuple[float, float] | None
+    """Value and validity at the end of the context, where there is a head."""
+    after: tuple[float, float] | None
+    """The same after the last token."""
 
 
-@dataclass(eq=False)
-class _Rows:
-    """Per slot, what sampling needs to know; the first axis of every tensor is the slots."""
+class _Read(NamedTuple):
+    spans: tuple[Span, ...]
+    logits: Tensor
+    """(V,), of what comes first."""
+    rating: tuple[float, float] | None
 
-    place: Tensor
-    left: Tensor
-    answer_limit: Tensor
-    seeds: Tensor
-    drawn: Tensor
-    temperatures: Tensor
-    top_ps: Tensor
-    active: Tensor
-    written: Tensor
-    """(S, tokens)"""
-    logprobs: Tensor
 
-    @classmethod
-    def none(cls, device: torch.device) -> "_Rows":
-        def zeros(*size: int, dtype: torch.dtype = torch.long) -> Tensor:
-            return torch.zeros(*size, dtype=dtype, device=device)
-
-        real = torch.float32
-        return cls(
-            place=zeros(0),
-            left=zeros(0),
-            answer_limit=zeros(0),
-            seeds=zeros(0),
-            drawn=zeros(0),
-            temperatures=zeros(0, dtype=real),
-            top_ps=zeros(0, dtype=real),
-            active=zeros(0, dtype=torch.bool),
-            written=zeros(0, WRITTEN),
-            logprobs=zeros(0, WRITTEN, dtype=real),
-        )
-
-    def keep(self, slots: Tensor) -> None:
-        for name, value in vars(self).items():
-            setattr(self, name, value[slots])
-
-    def extend(self, rows: int) -> None:
-        """Room for more rows."""
-        for name, value in vars(self).items():
-            more = torch.zeros(rows, *value.shape[1:], dtype=value.dtype, device=value.device)
-            setattr(self, name, torch.cat((value, more)))
-
-    def lengthen(self) -> None:
-        """Room for more tokens."""
-        for name in ("written", "logprobs"):
-            value = getattr(self, name)
-            setattr(self, name, torch.cat((value, torch.zeros_like(value[:, :WRITTEN])), dim=1))
+class _Owner(NamedTuple):
+    job: Job
+    sample: int
+    number: int
+    """Rows are numbered as they begin."""
+    before: tuple[float, float] | None
 
 
 @dataclass(eq=False)
@@ -122,25 +101,46 @@ class Scheduler:
 
     network: Network
     grammar: Grammar
-    most_rows: int
+    most_rows: int = MOST_ROWS
+    most_bytes: int = MOST_BYTES
+    head: Head | None = None
     read_tokens: int = 0
     """Context tokens that had to be computed so far; the others were known."""
+    evicted: int = 0
+    """Rows that had to begin again for want of memory."""
     _waiting: deque[Job] = field(default_factory=deque[Job])
-    _owners: list[tuple[Job, int] | None] = field(default_factory=list[tuple[Job, int] | None])
-    """By slot, the job and which of its samples; None for a free slot."""
+    _owners: list[_Owner | None] = field(default_factory=list[_Owner | None])
+    """By slot; None for a free one."""
+    _begun: int = 0
+    _unsorted: int = 0
+    """Steps since the rows were sorted."""
 
     def __post_init__(self) -> None:
+        shape = self.network.shape
         self._device = next(self.network.parameters()).device
-        self._slots = Slots(self.network.shape, self._device)
-        self._store = Store(STORE_BYTES)
+        self._slots, self._rows = Slots(shape, self._device), Rows.none(self._device)
+        self._store = Store(self.most_bytes // 8)
+        self._room = self.most_bytes // 2 // token_bytes(shape)
+        """Tokens of all rows together, unused columns included."""
+        self._read_at_once = min(READ_AT_ONCE, self.most_bytes // 8 // token_bytes(shape))
+        if self._room < self._slots.columns_for(shape.max_position_embeddings):
+            raise SamplerError(
+                f"a memory budget of {self.most_bytes:,} bytes does not hold one row of "
+                f"{shape.max_position_embeddings:,} tokens: give it at least "
+                f"{2 * token_bytes(shape) * self._slots.columns_for(shape.max_position_embeddings):,}"
+            )
         self._version = -1
-        self._rows = _Rows.none(self._device)
-        self._logits = torch.zeros(0, self.network.shape.vocab_size, device=self._device)
+        self._logits = torch.zeros(0, shape.vocab_size, device=self._device)
 
     @property
     def busy(self) -> bool:
         """Whether a step has anything to do."""
         return bool(self._waiting) or any(self._owners)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the rows' caches and the remembered prompts take."""
+        return self._slots.rows * self._slots.columns * token_bytes(self.network.shape) + self._store.bytes
 
     def submit(self, job: Job) -> None:
         """Put a job in the queue."""
@@ -155,84 +155,112 @@ class Scheduler:
         """Give free rows to waiting jobs, and decode one token for every row."""
         self._drop_cancelled()
         self._admit()
-        self._compact()
+        self._arrange()
         if not any(self._owners):
             return
-        tokens = self._draw()
-        finished = self._advance(tokens)
-        for written in finished:
-            _call(written.job, partial(written.job.done, written))
+        tokens = self._rows.draw(self._logits, self.grammar)
+        over = sorted({*self._rows.advance(tokens, self.grammar), *self._tell(tokens)})
+        if self.head is None:  # otherwise the last token, too, must go through the network
+            self._finish(over, None)
+            over = []
         if any(self._owners):
-            self._decode(tokens)
+            self._decode(tokens, over)
 
     # --- rows that join and leave ---------------------------------------------------------------------------------
 
     def _drop_cancelled(self) -> None:
         if any(job.cancelled for job in self._waiting):
             self._waiting = deque(job for job in self._waiting if not job.cancelled)
-        self._free([slot for slot, owner in enumerate(self._owners) if owner and owner[0].cancelled])
+        self._free([slot for slot, owner in enumerate(self._owners) if owner and owner.job.cancelled])
 
     def _free(self, slots: list[int]) -> None:
         if not slots:
             return
         for slot in slots:
             self._owners[slot] = None
-        at = torch.tensor(slots, device=self._device)
-        self._rows.active[at] = False
-        self._rows.temperatures[at] = 0.0
-        self._slots.lengths[at] = 0
+        self._rows.free(slots)
+        self._slots.lengths[torch.tensor(slots, device=self._device)] = 0
 
     def _admit(self) -> None:
-        room = self.most_rows - sum(owner is not None for owner in self._owners)
+        """Seat waiting samples, each job in its turn, while there are rows, memory, and time to read."""
         joining: list[tuple[Job, int]] = []
         reading: dict[Job, None] = {}
-        while self._waiting and len(joining) < room:
+        used, tokens = sum(owner is not None for owner in self._owners), 1
+        while self._waiting:
             job = self._waiting[0]
+            tokens = max(tokens, len(job.context) + 1)
+            rows = max(used + len(joining) + 1, len(self._owners))
+            if used + len(joining) >= self.most_rows or rows * self._slots.columns_for(tokens) > self._room:
+                break
             if job.read is None and job not in reading:
                 widest = max(len(one.context) for one in (job, *reading))
-                if reading and widest * (len(reading) + 1) > READ_AT_ONCE:
+                if reading and widest * (len(reading) + 1) > self._read_at_once:
                     break
                 reading[job] = None
             self._waiting.popleft()
-            joining.append((job, job.started))
-            job.started += 1
-            if job.started < len(job.samplings):
+            joining.append((job, job.pending.popleft()))
+            if job.pending:
                 self._waiting.append(job)
         if not joining:
             return
         self._read(list(reading))
-        free = [slot for slot, owner in enumerate(self._owners) if owner is None]
-        if more := max(0, len(joining) - len(free)):
-            free += range(len(self._owners), len(self._owners) + more)
+        self._seat(joining)
+
+    def _seat(self, joining: list[tuple[Job, int]]) -> None:
+        slots = [slot for slot, owner in enumerate(self._owners) if owner is None]
+        if more := max(0, len(joining) - len(slots)):
+            slots += range(len(self._owners), len(self._owners) + more)
             self._owners += [None] * more
             self._rows.extend(more)
             self._logits = torch.cat((self._logits, self._logits.new_zeros(more, self._logits.shape[1])))
+        slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: len(one[0].context))
         self._slots.reserve(len(self._owners), max(len(job.context) for job, _ in joining) + 1)
-        self._seat(free[: len(joining)], joining)
-
-    def _seat(self, slots: list[int], joining: list[tuple[Job, int]]) -> None:
-        rows, samplings = self._rows, [job.samplings[sample] for job, sample in joining]
-        at = torch.tensor(slots, device=self._device)
-
-        def fill(target: Tensor, values: Sequence[float]) -> None:
-            target[at] = torch.tensor(values, dtype=target.dtype, device=self._device)
-
-        answering = [job.answering for job, _ in joining]
-        fill(rows.place, [AT[Place.ANSWER if now else Place.BETWEEN] for now in answering])
-        fill(rows.left, [job.limit.answer if job.answering else job.limit.thinking for job, _ in joining])
-        fill(rows.answer_limit, [job.limit.answer for job, _ in joining])
-        fill(rows.seeds, [(one.seed + 2**63) % 2**64 - 2**63 for one in samplings])
-        fill(rows.temperatures, [one.temperature for one in samplings])
-        fill(rows.top_ps, [one.top_p for one in samplings])
-        rows.drawn[at], rows.active[at] = 0, True
+        self._rows.seat(slots, [Begun(job.answering, job.limit, job.samplings[sample]) for job, sample in joining])
         for slot, (job, sample) in zip(slots, joining, strict=True):
             assert job.read
-            spans, first = job.read
-            self._slots.put(slot, *spans)
-            self._logits[slot] = first
-            self._owners[slot] = (job, sample)
-            if sample == len(job.samplings) - 1:
+            self._slots.put(slot, *job.read.spans)
+            self._logits[slot] = job.read.logits
+            self._owners[slot] = _Owner(job, sample, self._begun, job.read.rating)
+            self._begun += 1
+        for job, _ in joining:
+            if not job.pending:
                 job.read = None
+
+    def _arrange(self) -> None:
+        """Take free rows out of the batch where nobody waits for them, and sort many rows by length now and then."""
+        used = [slot for slot, owner in enumerate(self._owners) if owner]
+        self._unsorted += 1
+        idle = not self._waiting and len(used) <= COMPACT * len(self._owners)
+        if not idle and (len(used) < SORTED_ROWS or self._unsorted < SORT_EVERY):
+            return
+        lengths = self._slots.lengths.tolist()
+        self._keep(sorted(used, key=lambda slot: lengths[slot]))
+        self._unsorted = 0
+
+    def _keep(self, slots: list[int]) -> None:
+        kept = torch.tensor(slots, dtype=torch.long, device=self._device)
+        self._slots.keep(kept)
+        self._rows.keep(kept)
+        self._logits = self._logits[kept]
+        self._owners = [self._owners[slot] for slot in slots]
+
+    def _make_room(self) -> list[int] | None:
+        """Before a step that outgrows the memory: the youngest rows go back to the queue; the slots that stay."""
+        rows = {slot: owner for slot, owner in enumerate(self._owners) if owner}
+        lengths = self._slots.lengths.tolist()
+        longest = max(lengths[slot] for slot in rows) + 1
+        if len(self._owners) * self._slots.columns_for(longest) <= self._room:
+            return None
+        while len(rows) > 1 and len(rows) * self._slots.columns_for(longest) > self._room:
+            slot, owner = max(rows.items(), key=lambda item: item[1].number)
+            del rows[slot]
+            owner.job.pending.appendleft(owner.sample)
+            if owner.job not in self._waiting:
+                self._waiting.appendleft(owner.job)
+            self.evicted += 1
+        return list(rows)
+
+    # --- reading contexts -----------------------------------------------------------------------------------------
 
     def _read(self, jobs: list[Job]) -> None:
         """Compute the caches of contexts, each once, behind what is known of their prompts."""
@@ -243,11 +271,11 @@ class Scheduler:
         contexts = {job.context: job.shared for job in jobs}
         known = [self._known(context[:shared], len(context) - 1) for context, shared in contexts.items()]
         parts = [(span, context[span.tokens :]) for span, context in zip(known, contexts, strict=True)]
-        read: dict[tuple[int, ...], tuple[tuple[Span, Span], Tensor]] = {}
-        for (context, shared), before, (span, logits) in zip(
+        read: dict[tuple[int, ...], _Read] = {}
+        for (context, shared), before, (span, logits, rating) in zip(
             contexts.items(), known, self._compute(parts), strict=True
         ):
-            read[context] = (before, span), logits
+            read[context] = _Read((before, span), logits, rating)
             if before.tokens < shared - 1:
                 self._store.keep(context[:shared], span.first(shared))
         for job in jobs:
@@ -258,13 +286,15 @@ class Scheduler:
         found = self._store.find(prompt) if prompt else None
         return found.first(most) if found else empty_span(self.network.shape, self._device)
 
-    def _compute(self, parts: list[tuple[Span, tuple[int, ...]]]) -> list[tuple[Span, Tensor]]:
-        """For tokens behind known spans, their spans and the logits after the last one."""
-        found: dict[int, tuple[Span, Tensor]] = {}
+    def _compute(
+        self, parts: list[tuple[Span, tuple[int, ...]]]
+    ) -> list[tuple[Span, Tensor, tuple[float, float] | None]]:
+        """For tokens behind known spans: their spans, and the logits and the rating after the last one."""
+        found: dict[int, tuple[Span, Tensor, tuple[float, float] | None]] = {}
         sizes = [span.tokens + len(ids) for span, ids in parts]
         order = sorted(range(len(parts)), key=lambda index: sizes[index])
         while order:
-            group = order[-max(1, READ_AT_ONCE // sizes[order[-1]]) :]
+            group = order[-max(1, self._read_at_once // sizes[order[-1]]) :]
             del order[-len(group) :]
             known, new = zip(*(parts[index] for index in group), strict=True)
             width = max(map(len, new))
@@ -273,76 +303,69 @@ class Scheduler:
             hidden = self.network.hidden(ids, reading.positions, reading)
             last = hidden[torch.arange(len(group)), torch.tensor(reading.new) - 1]
             self.read_tokens += sum(reading.new)
-            found |= zip(group, zip(reading.spans(), self.network.logits(last).float(), strict=True), strict=True)
+            results = zip(reading.spans(), self.network.logits(last).float(), self._rate(last), strict=True)
+            found |= zip(group, results, strict=True)
         return [found[index] for index in range(len(parts))]
 
-    def _compact(self) -> None:
-        used = [slot for slot, owner in enumerate(self._owners) if owner]
-        if self._waiting or len(used) > COMPACT * len(self._owners):
-            return
-        kept = torch.tensor(used, dtype=torch.long, device=self._device)
-        self._slots.keep(kept)
-        self._rows.keep(kept)
-        self._logits = self._logits[kept]
-        self._owners = [self._owners[slot] for slot in used]
+    def _rate(self, hidden: Tensor) -> list[tuple[float, float] | None]:
+        """Value and validity of (n, hidden)."""
+        if self.head is None:
+            return [None] * len(hidden)
+        return [(value, validity) for value, validity in self.head(hidden).sigmoid().tolist()]
 
     # --- one step -------------------------------------------------------------------------------------------------
 
-    def _draw(self) -> Tensor:
-        rows = self._rows
-        logits = self._logits + self.grammar.allowed[rows.place]
-        tokens = draw(logits, rows.temperatures, rows.top_ps, rows.seeds, rows.drawn)
-        chosen = logits.log_softmax(dim=-1).gather(1, tokens[:, None]).squeeze(1)
-        if int(rows.drawn.max()) >= rows.written.shape[1]:
-            rows.lengthen()
-        at = torch.arange(len(tokens), device=self._device)
-        rows.written[at, rows.drawn], rows.logprobs[at, rows.drawn] = tokens, chosen
-        return tokens
-
-    def _advance(self, tokens: Tensor) -> list[Written]:
-        """Move every row on by its token; returns what has finished, its rows already free."""
-        rows = self._rows
-        before, rows.place = rows.place, self.grammar.leads[rows.place, tokens]
-        begun = (before == AT[Place.BETWEEN]) & (rows.place == AT[Place.ANSWER])
-        rows.drawn = rows.drawn + rows.active
-        rows.left = torch.where(begun, rows.answer_limit, rows.left) - 1
-        closed = (rows.place == AT[Place.BETWEEN]) & (before == AT[Place.SUMMARY])
-        over = (rows.active & (closed | (rows.place == AT[Place.DONE]) | (rows.left <= 0))).nonzero().squeeze(1)
-        # A free row writes on, unheard: in an answer anything may follow.
-        rows.place = rows.place.masked_fill(~rows.active, AT[Place.ANSWER]).index_fill(0, over, AT[Place.ANSWER])
-        self._tell(tokens)
-        slots = over.tolist()
-        counts, ids, logprobs = (x[over].tolist() for x in (rows.drawn, rows.written, rows.logprobs))
-        finished: list[Written] = []
-        for at, slot in enumerate(slots):
-            owner, count = self._owners[slot], counts[at]
-            assert owner
-            job, sample = owner
-            finished.append(Written(job, sample, tuple(ids[at][:count]), tuple(logprobs[at][:count])))
-        self._free(slots)
-        return finished
-
-    def _tell(self, tokens: Tensor) -> None:
-        heard = [(slot, *owner) for slot, owner in enumerate(self._owners) if owner and owner[0].hear]
+    def _tell(self, tokens: Tensor) -> list[int]:
+        """Tell the listeners; returns the slots that they want to end."""
+        heard = [(slot, owner) for slot, owner in enumerate(self._owners) if owner and owner.job.hear]
+        ended: list[int] = []
         if heard:
-            values = tokens.tolist()
-            for slot, job, sample in heard:
-                assert job.hear
-                _call(job, partial(job.hear, sample, values[slot]))
+            values, drawn = tokens.tolist(), self._rows.drawn.tolist()
+            for slot, owner in heard:
+                job, sample = owner.job, owner.sample
+                if drawn[slot] > job.heard[sample]:
+                    assert job.hear
+                    job.heard[sample] = drawn[slot]
+                    ended += [slot] if _call(job, partial(job.hear, sample, values[slot])) else []
+        return ended
 
-    def _decode(self, tokens: Tensor) -> None:
+    def _finish(self, slots: list[int], hidden: Tensor | None) -> None:
+        """Free these rows and hand over what they wrote, rated after its last token (n, hidden)."""
+        if not slots:
+            return
+        owners, texts = [self._owners[slot] for slot in slots], self._rows.read(slots)
+        ratings = [None] * len(slots) if hidden is None else self._rate(hidden)
+        self._free(slots)
+        for owner, (tokens, logprobs), rating in zip(owners, texts, ratings, strict=True):
+            assert owner
+            if not all(map(math.isfinite, logprobs)):
+                owner.job.cancelled = True
+                owner.job.failed(SamplerError("the network's output is not finite: its weights are damaged"))
+                continue
+            written = Written(owner.job, owner.sample, tokens, logprobs, owner.before, rating)
+            _call(owner.job, partial(owner.job.done, written))
+
+    def _decode(self, tokens: Tensor, over: list[int]) -> None:
+        """One token of every row through the network; rows that are over are rated and leave."""
+        stay = self._make_room()
+        if stay is not None:
+            tokens = tokens[torch.tensor(stay, device=self._device)]
+            over = [at for at, slot in enumerate(stay) if slot in set(over)]
+            self._keep(stay)
         self._slots.prepare()
-        hidden = self.network.hidden(tokens[:, None], self._slots.lengths[:, None], self._slots)
+        hidden = self.network.hidden(tokens[:, None], self._slots.lengths[:, None], self._slots)[:, -1]
         self._slots.lengths += self._rows.active
-        self._logits = self.network.logits(hidden[:, -1]).float()
+        self._logits = self.network.logits(hidden).float()
+        self._finish(over, hidden[torch.tensor(over, dtype=torch.long, device=self._device)])
 
 
-def _call(job: Job, tell: Callable[[], None]) -> None:
+def _call(job: Job, tell: Callable[[], object]) -> object:
     """Tell a job's owner something; where that fails, it is this job's failure alone."""
     if job.cancelled:
-        return
+        return None
     try:
-        tell()
+        return tell()
     except Exception as err:  # whatever a listener does must not stop the others' decoding
         job.cancelled = True
         job.failed(err)
+        return None

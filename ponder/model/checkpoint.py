@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ponder.errors import CheckpointError
+from ponder.model.heads import Head
 from ponder.model.hugging_face import config_of, join, shape_of, split
 from ponder.model.network import Network
 from ponder.model.sizes import Shape
@@ -21,7 +22,7 @@ from ponder.text import format
 from ponder.text.tokenizer import PonderTokenizer, load_tokenizer
 
 PONDER_FILE, CONFIG_FILE, WEIGHTS_FILE = "ponder.json", "config.json", "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
+INDEX_FILE, HEADS_FILE = "model.safetensors.index.json", "heads.safetensors"
 
 
 class PonderConfig(pydantic.BaseModel):
@@ -46,6 +47,8 @@ class Checkpoint:
     network: Network
     tokenizer: PonderTokenizer
     config: PonderConfig
+    head: Head | None = None
+    """What rates blocks, once it has been trained."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -66,6 +69,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     weights = split(checkpoint.network.state_dict(), shape)
     weights = {name: value.detach().to(dtype).contiguous() for name, value in weights.items()}
     save_file(weights, str(part / WEIGHTS_FILE), metadata={"format": "pt"})
+    if checkpoint.head:
+        save_file(checkpoint.head.state_dict(), str(part / HEADS_FILE))
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(part, folder)
@@ -95,7 +100,19 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is missing or damaged ({reason}): fetch or train it again") from err
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise CheckpointError(f"{path} holds weights that are not finite: train it again")
-    return Checkpoint(network.eval(), tokenizer, config)
+    return Checkpoint(network.eval(), tokenizer, config, _read_head(folder, shape))
+
+
+def _read_head(folder: Path, shape: Shape) -> Head | None:
+    path = folder / HEADS_FILE
+    if not path.exists():
+        return None
+    head = Head(shape.hidden_size)
+    try:
+        head.load_state_dict(load_file(str(path)))
+    except (SafetensorError, OSError, RuntimeError) as err:
+        raise CheckpointError(f"{path} is damaged ({str(err).splitlines()[0]}): fetch or train it again") from err
+    return head.eval()
 
 
 def _read_weights(folder: Path, shape: Shape) -> dict[str, Tensor]:

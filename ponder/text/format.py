@@ -105,6 +105,8 @@ THINK_TAGS = Dialect(
 
 DIALECTS = {dialect.name: dialect for dialect in (BLOCKS, THINK_TAGS)}
 
+_TURN = Piece("<|im_start|>", True)
+"""What opens a turn around think tags: ChatML, which closes it with their end marker."""
 SYSTEM, USER, ASSISTANT, PAD = (Piece(f"<|{name}|>", True) for name in ("system", "user", "assistant", "pad"))
 _ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 EFFORTS = {effort: Piece(f"<|effort:{effort}|>", True) for effort in Effort}
@@ -136,10 +138,19 @@ def render_prompt(messages: Sequence[Message], effort: Effort) -> list[Piece]:
     return [*pieces, ASSISTANT, EFFORTS[effort]]
 
 
-def visible(content: str) -> str:
+def visible(content: str, dialect: Dialect = BLOCKS) -> str:
     """The answer in an earlier turn's text, with any thought in front of it and the end marker dropped."""
+    if not dialect.folds:
+        return parse(content, dialect).answer
     marker = BLOCKS.marker
     return content.split(marker[Mark.ANSWER].text)[-1].split(marker[Mark.END].text)[0]
+
+
+def spelled_marker(pieces: Iterable[Piece], dialect: Dialect = BLOCKS) -> str | None:
+    """The first marker that plain text among the pieces spells: joined to one text, it would become that marker."""
+    markers = SPECIALS if dialect.folds else (_TURN.text, *(text for text in dialect.marks if text.strip()))
+    plain = [piece.text for piece in pieces if not piece.marker]
+    return next((marker for text in plain for marker in markers if marker in text), None)
 
 
 def render_block(block: Block, *, folded: bool = False, dialect: Dialect = BLOCKS) -> list[Piece]:
@@ -185,9 +196,20 @@ def in_window(blocks: Thought, window: int | None) -> Thought:
 
 
 def render_context(
-    messages: Sequence[Message], effort: Effort, blocks: Thought, window: int | None, *, answering: bool = False
+    messages: Sequence[Message],
+    effort: Effort,
+    blocks: Thought,
+    window: int | None,
+    *,
+    answering: bool = False,
+    dialect: Dialect = BLOCKS,
 ) -> list[Piece]:
-    """What the next block, or the answer, is generated from: the prompt and the folded blocks."""
+    """What the next block, or the answer, is generated from: the prompt and the folded blocks.
+
+    Where nothing folds, it is all blocks, and the prompt has no place for the effort.
+    """
+    if not dialect.folds:
+        return _unfolded_context(messages, blocks, answering, dialect)
     return [*render_prompt(messages, effort), *render_state(blocks, window, answering=answering)]
 
 
@@ -195,6 +217,16 @@ def render_state(blocks: Thought, window: int | None, *, answering: bool = False
     """What follows the prompt: the folded blocks, and the answer's marker where the answer must come."""
     folds = [piece for block in in_window(blocks, window) for piece in render_block(block, folded=True)]
     return [*folds, BLOCKS.marker[Mark.ANSWER]] if answering else folds
+
+
+def _unfolded_context(messages: Sequence[Message], blocks: Thought, answering: bool, dialect: Dialect) -> list[Piece]:
+    pieces: list[Piece] = []
+    for message in messages:
+        content = visible(message.content, dialect) if message.role == "assistant" else message.content
+        pieces += [_TURN, Piece(f"{message.role}\n{content}"), dialect.marker[Mark.END], Piece("\n")]
+    pieces += [_TURN, Piece("assistant\n"), dialect.marker[Mark.BLOCK], Piece("\n")]
+    pieces += [piece for block in blocks for piece in render_block(block, dialect=dialect)]
+    return [*pieces, dialect.marker[Mark.ANSWER], Piece("\n\n")] if answering else pieces
 
 
 def sections(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ponder.engine.local import LocalSampler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
+from ponder.model.heads import new_head
 from ponder.model.network import Masked
 from ponder.text.format import Place
 from ponder.types import Block, Effort, Ended, Message
@@ -79,10 +81,13 @@ def test_log_probabilities_are_those_of_the_network(sampler: LocalSampler) -> No
             logits = network.logits(network.hidden(ids, torch.arange(n)[None], causal))[0]
         grammar, place = sampler.scheduler.grammar, AT[Place.ANSWER if prefix.answering else Place.BETWEEN]
         # Tokens that the format forbids are left out, so that the allowed ones share the whole probability.
+        left = 10 if prefix.answering else 25
         for at, (token, logprob) in enumerate(zip(generated, extension.segment.logprobs, strict=True)):
-            allowed = logits[len(context) - 1 + at] + grammar.allowed[place]
+            mask = grammar.masks(torch.tensor([place]), torch.tensor([left]))[0]
+            allowed = logits[len(context) - 1 + at] + mask
             assert abs(float(allowed.log_softmax(-1)[token]) - logprob) < 1e-4
-            place = int(grammar.leads[place, token])
+            before, place = place, int(grammar.leads[place, token])
+            left = (10 if (before, place) == (AT[Place.BETWEEN], AT[Place.ANSWER]) else left) - 1
 
 
 def test_limits_hold_and_the_format_never_breaks(sampler: LocalSampler) -> None:
@@ -96,6 +101,76 @@ def test_limits_hold_and_the_format_never_breaks(sampler: LocalSampler) -> None:
         if prefix.answering:
             assert found.answer is not None and found.block is None
         assert found.block is None or found.ended is None
+
+
+@pytest.mark.parametrize("tokens", range(12))
+def test_a_block_closes_before_its_limit_and_none_is_begun_that_could_not(sampler: LocalSampler, tokens: int) -> None:
+    rows = [prefix for prefix in prefixes(24) if not prefix.answering]
+    samplings = [Sampling(1.5, 1.0, i) for i in range(len(rows))]
+    for found in extend(sampler, rows, [Limit(tokens, 6)] * len(rows), samplings):
+        assert (found.block is None) != (found.answer is None)
+        assert tokens > 3 or found.answer is not None
+        assert found.block is None or len(found.segment.generated) <= tokens
+
+
+def test_a_stop_text_ends_the_answer_before_it(sampler: LocalSampler) -> None:
+    rows = [prefix for prefix in prefixes(60) if prefix.answering]
+    samplings = [Sampling(1.0, 1.0, i) for i in range(len(rows))]
+    free = extend(sampler, rows, [Limit(5, 40)] * len(rows), samplings)
+    held = extend(sampler, rows, [Limit(5, 40, ("e", "zzz"))] * len(rows), samplings)
+    assert any("e" in (one.answer or "") for one in free)
+    for long, short in zip(free, held, strict=True):
+        answer, stop, _ = (long.answer or "").partition("e")
+        assert short.answer == answer
+        assert len(short.segment.generated) <= len(long.segment.generated)
+        assert short.ended is (Ended.ANSWERED if stop else long.ended)
+
+
+@pytest.mark.parametrize(
+    ("limit", "sampling", "words"),
+    [
+        (Limit(-1, 5), Sampling(), "at least one"),
+        (Limit(5, 0), Sampling(), "at least one"),
+        (Limit(5, 5, ("",)), Sampling(), "empty stop"),
+        (Limit(5, 5), Sampling(temperature=-1.0), "out of range"),
+        (Limit(5, 5), Sampling(temperature=float("nan")), "out of range"),
+        (Limit(5, 5), Sampling(top_p=0.0), "out of range"),
+        (Limit(5, 5), Sampling(top_k=-1), "out of range"),
+        (Limit(5, 5), Sampling(min_p=2.0), "out of range"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(sampler: LocalSampler, limit: Limit, sampling: Sampling, words: str) -> None:
+    with pytest.raises(SamplerError, match=words):
+        extend(sampler, prefixes(2)[1:], [limit], [sampling])
+
+
+def test_ratings_come_with_the_blocks_and_are_those_of_the_whole_text(micro_checkpoint: Path) -> None:
+    checkpoint = load_checkpoint(micro_checkpoint)
+    head = new_head(checkpoint.network.shape.hidden_size)
+    torch.nn.init.normal_(head.linear.weight, generator=torch.Generator().manual_seed(3))
+    sampler, network = LocalSampler(replace(checkpoint, head=head)), checkpoint.network
+    found = extend(sampler, prefixes(12), [Limit(25, 10)] * 12, [Sampling(1.0, 1.0, i) for i in range(12)])
+    plain = extend(
+        LocalSampler(checkpoint), prefixes(12), [Limit(25, 10)] * 12, [Sampling(1.0, 1.0, i) for i in range(12)]
+    )
+    for one, unrated in zip(found, plain, strict=True):
+        assert one.segment.generated == unrated.segment.generated and unrated.rating is None
+        ids = torch.tensor([[*one.segment.context, *one.segment.generated]])
+        n = ids.shape[1]
+        with torch.no_grad():
+            causal = Masked(torch.ones(n, n, dtype=torch.bool).tril()[None, None])
+            right = head(network.hidden(ids, torch.arange(n)[None], causal)[0]).sigmoid()
+        for rating, at in ((one.before, len(one.segment.context) - 1), (one.rating, n - 1)):
+            assert rating
+            assert (rating.value, rating.validity) == pytest.approx(tuple(right[at].tolist()), abs=1e-5)
+
+
+def test_damaged_weights_are_an_error_of_the_request(micro_checkpoint: Path) -> None:
+    checkpoint = load_checkpoint(micro_checkpoint)
+    with torch.no_grad():
+        checkpoint.network.model.norm.weight[0] = torch.nan
+    with pytest.raises(SamplerError, match="not finite"):
+        extend(LocalSampler(checkpoint), prefixes(1), [Limit(9, 5)], [Sampling()])
 
 
 def test_greedy_is_the_likeliest_and_seeds_matter(sampler: LocalSampler) -> None:

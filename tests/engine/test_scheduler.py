@@ -1,19 +1,30 @@
 """The scheduler: samples of one context, cancellations, and nothing left behind."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ponder.engine.kv_cache import Slots, Span, Store
+from ponder.engine.grammar import AT
+from ponder.engine.kv_cache import Slots, Span, Store, token_bytes
 from ponder.engine.local import LocalSampler
 from ponder.errors import SamplerError
-from ponder.interfaces import Limit, Prefix, Sampling
+from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
+from ponder.model.network import Masked
 from ponder.model.sizes import shape_named
+from ponder.text.format import Place
 from ponder.types import Block, Effort, Message
+
+
+@pytest.fixture(scope="module")
+def micro(micro_checkpoint: Path) -> LocalSampler:
+    return LocalSampler(load_checkpoint(micro_checkpoint), most_rows=9)
 
 
 @pytest.fixture
@@ -176,6 +187,119 @@ def test_new_weights_are_not_served_with_old_prompts(micro_checkpoint: Path) -> 
     )
     assert trained.generated == fresh.generated
     assert trained.logprobs == pytest.approx(fresh.logprobs, abs=1e-5)
+
+
+def test_a_small_memory_is_kept_and_changes_nothing(micro_checkpoint: Path) -> None:
+    checkpoint = load_checkpoint(micro_checkpoint)
+    window = replace(checkpoint.network.shape, max_position_embeddings=512)
+    checkpoint.network.shape = window
+    samplings = [Sampling(1.0, 1.0, seed) for seed in range(40)]
+
+    async def run(sampler: LocalSampler, jobs: int) -> tuple[list[tuple[int, ...]], int]:
+        tasks = [
+            asyncio.ensure_future(sampler.extend(prefix(i), Limit(300, 20), samplings, lambda *_: None))
+            for i in range(jobs)
+        ]
+        most = 0
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0)
+            most = max(most, sampler.scheduler.bytes)
+        return [one.segment.generated for task in tasks for one in task.result()], most
+
+    small = LocalSampler(checkpoint, most_bytes=2 * token_bytes(window) * 1500)
+    whole, free = asyncio.run(run(LocalSampler(checkpoint), 3))
+    found, most = asyncio.run(run(small, 3))
+    assert found == whole
+    assert most <= small.most_bytes * 5 // 8 < free
+    assert small.scheduler.evicted > 0
+    with pytest.raises(SamplerError, match="does not hold one row"):
+        LocalSampler(checkpoint, most_bytes=1000)
+
+
+PIECES = ("step", "the sum", "so it is 7", "again and over", "12 * 34")
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_forks_folds_and_releases_compute_what_the_network_does(micro: LocalSampler, data: st.DataObject) -> None:
+    """Random programs: extend a prefix of any state by several samples, fold one of their blocks, give up on others."""
+
+    async def program() -> list[tuple[Prefix, Extension]]:
+        states, found = [prefix(data.draw(st.integers(0, 5)))], list[tuple[Prefix, Extension]]()
+        for _ in range(data.draw(st.integers(1, 6))):
+            chosen = data.draw(st.lists(st.sampled_from(states), min_size=1, max_size=4))
+            seeds, given_up = data.draw(st.integers(0, 2**64)), data.draw(st.integers(0, 12))
+            samplings = [Sampling(1.0, 1.0, seeds + i) for i in range(data.draw(st.integers(1, 4)))]
+            tasks = [asyncio.ensure_future(micro.extend(state, Limit(14, 6), samplings)) for state in chosen]
+            if given_up < len(tasks):
+                for _ in range(data.draw(st.integers(0, 9))):
+                    await asyncio.sleep(0)
+                tasks.pop(given_up).cancel()
+            for state, extensions in zip(chosen, await asyncio.gather(*tasks), strict=False):
+                found += [(state, one) for one in extensions] if len(tasks) == len(chosen) else []
+            block = Block(*(data.draw(st.sampled_from(PIECES)) for _ in range(3)))
+            states.append(replace(chosen[0], blocks=(*chosen[0].blocks, block)))
+        while micro.scheduler.busy:
+            await asyncio.sleep(0)
+        return found
+
+    network, grammar = micro.checkpoint.network, micro.scheduler.grammar
+    for state, one in asyncio.run(program()):
+        assert one.segment.context == micro.context(state)
+        ids = torch.tensor([[*one.segment.context, *one.segment.generated]])
+        n, start = ids.shape[1], len(one.segment.context)
+        with torch.no_grad():
+            causal = Masked(torch.ones(n, n, dtype=torch.bool).tril()[None, None])
+            logits = network.logits(network.hidden(ids, torch.arange(n)[None], causal))[0]
+        place, left = AT[Place.BETWEEN], 14
+        for at, token in enumerate(one.segment.generated):
+            allowed = logits[start - 1 + at] + grammar.masks(torch.tensor([place]), torch.tensor([left]))[0]
+            assert abs(float(allowed.log_softmax(-1)[token]) - one.segment.logprobs[at]) < 1e-4
+            before, place = place, int(grammar.leads[place, token])
+            left = (6 if (before, place) == (AT[Place.BETWEEN], AT[Place.ANSWER]) else left) - 1
+    assert not micro.scheduler.busy
+
+
+def test_many_rows_are_sorted_and_come_to_the_same(micro_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> list[tuple[int, ...]]:
+        sampler = LocalSampler(load_checkpoint(micro_checkpoint))
+
+        async def all_of_them() -> list[list[Extension]]:
+            samplings = [[Sampling(1.0, 1.0, 100 * i + j) for j in range(5)] for i in range(30)]
+            return await asyncio.gather(
+                *(sampler.extend(prefix(i, i % 4), Limit(40 + i, 9), samplings[i]) for i in range(30))
+            )
+
+        return [one.segment.generated for found in asyncio.run(all_of_them()) for one in found]
+
+    whole = run()
+    monkeypatch.setattr("ponder.engine.scheduler.SORTED_ROWS", 10**9)
+    monkeypatch.setattr("ponder.engine.kv_cache.PARTS", 1)
+    assert run() == whole
+
+
+def test_ten_thousand_requests_leave_the_memory_flat(sampler: LocalSampler) -> None:
+    rng = Random(1)
+
+    async def one(number: int) -> None:
+        task = asyncio.ensure_future(sampler.extend(prefix(number % 50, number % 3), Limit(20, 5), [Sampling(1.0)]))
+        for _ in range(rng.randint(0, 40) if rng.random() < 0.5 else 10**6):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def all_of_them() -> list[int]:
+        sizes: list[int] = []
+        for start in range(0, 10_000, 100):
+            await asyncio.gather(*(one(start + i) for i in range(100)))
+            sizes.append(sampler.scheduler.bytes)
+        return sizes
+
+    sizes = asyncio.run(all_of_them())
+    assert sum(sizes[50:]) <= 1.1 * sum(sizes[:50]), "what it holds goes up and down with the rows, but does not grow"
+    assert not sampler.scheduler.busy
 
 
 def test_the_store_keeps_what_was_used_last() -> None:

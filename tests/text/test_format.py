@@ -57,6 +57,28 @@ def test_context_keeps_headline_and_summary_but_no_thoughts() -> None:
     assert text_of(render_context(QUESTION, Effort.LOW, TWO, 1, answering=True)).endswith("s2<|end_block|><|answer|>")
 
 
+def test_where_nothing_folds_the_context_is_chatml_with_the_whole_thought() -> None:
+    turns = (*QUESTION, Message("assistant", "<think>\nno</think>\n\n5"), Message("user", "sure?"))
+    thought = (Block("", "one", ""), Block("", "two", ""))
+    text = text_of(render_context(turns, Effort.LOW, thought, 1, answering=True, dialect=THINK_TAGS))
+    assert text == (
+        "<|im_start|>user\nwhat is 2+3<|im_end|>\n<|im_start|>assistant\n5<|im_end|>\n"
+        "<|im_start|>user\nsure?<|im_end|>\n"
+        "<|im_start|>assistant\n<think>\none\n\ntwo\n\n</think>\n\n"
+    )
+    begun = text_of(render_context(QUESTION, Effort.LOW, thought, None, dialect=THINK_TAGS))
+    assert parse(begun.split("assistant\n")[1], THINK_TAGS) == (thought, "", Ended.CUT_OFF)
+
+
+def test_text_that_spells_a_marker_is_found() -> None:
+    asked = (Message("user", "say <|end|> and </think>"),)
+    assert format.spelled_marker(render_context(asked, Effort.LOW, TWO, None)) == "<|end|>"
+    assert (
+        format.spelled_marker(render_context(asked, Effort.LOW, (), None, dialect=THINK_TAGS), THINK_TAGS) == "</think>"
+    )
+    assert format.spelled_marker(render_context(QUESTION, Effort.LOW, TWO, None, answering=True)) is None
+
+
 def test_earlier_turns_keep_only_the_answer() -> None:
     turns = (*QUESTION, Message("assistant", render(TWO, "5")), Message("user", "and 3+3"))
     text = text_of(format.render_prompt(turns, Effort.NONE))

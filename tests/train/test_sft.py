@@ -62,6 +62,17 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "checkpoint" / "model.safetensors")
 
 
+def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    run_sft(SFTConfig.model_validate(TINY), tmp_path / "first")
+    more = TINY | {"model": str(tmp_path / "first" / "checkpoint"), "steps": 1, "learning_rate": 1e-9, "size": "base"}
+    run_sft(SFTConfig.model_validate(more), tmp_path / "second")
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    for name, value in before.items():
+        assert torch.allclose(value, after[name], atol=1e-6) and value.shape == after[name].shape
+    with pytest.raises(CheckpointError, match="no model directory"):
+        run_sft(SFTConfig.model_validate(more | {"model": str(tmp_path / "none")}), tmp_path / "third")
+
+
 def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     run_sft(SFTConfig.model_validate(TINY), whole)
