@@ -1,6 +1,7 @@
 """Writes a model's card, its learning curve and the results table of the README, from what the commands printed.
 
-``python -m benchmarks.card ponder-mini runs/ponder-mini`` reads ``benchmarks/results/ponder-mini/*.json`` (each the
+``python -m benchmarks.card ponder-mini runs/ponder-mini=COMMIT runs/ponder-mini-2=COMMIT`` (the runs that followed one
+another, each with the commit whose code it ran) reads ``benchmarks/results/ponder-mini/*.json`` (each the
 ``--json`` output of the `ponder eval` command that stands in COMMANDS) and the run's metrics. Nothing is typed by hand.
 """
 
@@ -9,6 +10,7 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,38 +113,75 @@ def gym(found: Mapping[str, list[Summary]]) -> str:
     return table(["reasoning-gym task", "its generator, its scorer", "our generator and wordings"], rows)
 
 
-def curve(run: Run, picture: Path) -> str:
+@dataclass(frozen=True)
+class Stage:
+    """One run of those that made the model, and what the runs before it had already spent."""
+
+    run: Run
+    commit: str
+    tokens: int
+    minutes: float
+
+    @property
+    def steps(self) -> list[Summary]:
+        """The records of its steps."""
+        return [record for record in self.run.metrics() if "loss" in record]
+
+    def line(self) -> str:
+        """How it was run, in words."""
+        folder, last = self.run.folder, self.steps[-1]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settled = json.loads((folder / "settled.json").read_text(encoding="utf-8"))
+        rate, learned = last["tokens"] / last["seconds"], last["trained"] / last["seconds"]
+        return (
+            f"* `ponder train sft --recipe recipes/{folder.name}.yaml --out runs/{folder.name}` "
+            f"(seed {config['seed']}, code of commit {self.commit}): {last['step']:,} steps, {last['tokens'] / 1e6:.1f}M tokens read, "
+            f"{last['trained'] / 1e6:.1f}M of them learned, {last['seconds'] / 60:.0f} minutes on {settled['threads']} "
+            f"thread{'s' * (settled['threads'] > 1)} of {platform.machine()} in {settled['dtype']}, other programs "
+            f"running beside it: {rate:,.0f} tokens/s read, {learned:,.0f} learned, "
+            f"{100 * last['waited'] / last['seconds']:.1f} % of the time waiting for data"
+        )
+
+
+def stages(specs: Sequence[str]) -> list[Stage]:
+    """The runs, in order, from FOLDER=COMMIT."""
+    found: list[Stage] = []
+    tokens, minutes = 0, 0.0
+    for spec in specs:
+        folder, _, commit = spec.partition("=")
+        found.append(Stage(Run(Path(folder)), commit, tokens, minutes))
+        last = found[-1].steps[-1]
+        tokens, minutes = tokens + last["tokens"], minutes + last["seconds"] / 60
+    return found
+
+
+def curve(runs: Sequence[Stage], picture: Path) -> str:
     """The learning curve as a picture and a table; returns the table."""
-    records = run.metrics()
-    steps = [record for record in records if "loss" in record]
-    marks = {record["step"]: record["evaluation"]["mean"] for record in records if "evaluation" in record}
     figure, left = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    tokens = [record["tokens"] / 1e6 for record in steps]
-    left.plot(tokens, [record["loss"] for record in steps], color="0.6", linewidth=0.8)
     left.set(xlabel="million tokens read", ylabel="loss (nats a token)", yscale="log")
     right = left.twinx()
-    at = {record["step"]: record["tokens"] / 1e6 for record in steps}
-    points = [(at[step], 100 * share) for step, share in marks.items() if step in at]
-    right.plot(*zip(*points, strict=True), "o-", color="tab:blue")
     right.set(ylabel="validation, level 2, mean of tasks (%)", ylim=(0, 100))
+    rows, points = list[list[str]](), list[tuple[float, float]]()
+    for stage in runs:
+        steps = stage.steps
+        read = [(stage.tokens + record["tokens"]) / 1e6 for record in steps]
+        left.plot(read, [record["loss"] for record in steps], color="0.6", linewidth=0.8)
+        marks = {r["step"]: r["evaluation"]["mean"] for r in stage.run.metrics() if "evaluation" in r}
+        for record, million in zip(steps, read, strict=True):
+            if record["step"] in marks:
+                share, minutes = 100 * marks[record["step"]], stage.minutes + record["seconds"] / 60
+                points.append((million, share))
+                name = f"{stage.run.folder.name}, {record['step']}"
+                rows.append([name, f"{million:.1f}M", f"{minutes:.0f}", f"{share:.1f} %"])
+    right.plot(*zip(*points, strict=True), "o-", color="tab:blue")
     figure.savefig(picture, dpi=130)
-    rows = []
-    for record in steps:
-        if record["step"] in marks:
-            minutes = record["seconds"] / 60
-            share = f"{100 * marks[record['step']]:.1f} %"
-            rows.append([str(record["step"]), f"{record['tokens'] / 1e6:.1f}M", f"{minutes:.0f}", share])
-    return table(["step", "tokens read", "minutes", "validation, 20 problems a task, greedy"], rows)
+    return table(["run, step", "tokens read", "minutes", "validation, 20 problems a task, greedy"], rows)
 
 
-def card(name: str, run: Run, found: Mapping[str, list[Summary]], commit: str) -> str:
+def card(name: str, runs: Sequence[Stage], found: Mapping[str, list[Summary]]) -> str:
     """The whole card."""
-    last = [record for record in run.metrics() if "loss" in record][-1]
-    config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
-    settled = json.loads((run.folder / "settled.json").read_text(encoding="utf-8"))
     folder = ROOT / "models" / name
-    points = curve(run, folder / "curve.png")
-    rate, trained = last["tokens"] / last["seconds"], last["trained"] / last["seconds"]
+    points, lines = curve(runs, folder / "curve.png"), "\n".join(stage.line() for stage in runs)
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -154,12 +193,7 @@ pipeline_tag: text-generation
 Thinks in folding blocks about nine kinds of problem, and was trained from nothing by this repository's own code, on
 demonstrations that the tasks' solvers made while it trained. It knows nothing else, and says so when asked.
 
-* **Command**: `ponder train sft --recipe recipes/{name}.yaml --out runs/{name}` (seed {config["seed"]}), with
-  the code of commit {commit}
-* **Trained**: {last["step"]} steps, {last["tokens"] / 1e6:.1f}M tokens read, {last["trained"] / 1e6:.1f}M of them
-  learned, {last["seconds"] / 60:.0f} minutes on {settled["threads"]} threads of {platform.machine()} in
-  {settled["dtype"]}, other programs running beside it: {rate:,.0f} tokens/s read, {trained:,.0f} learned,
-  {100 * last["waited"] / last["seconds"]:.1f} % of the time waiting for data
+{lines}
 * **Weights**: {(folder / "model.safetensors").stat().st_size / 1e6:.1f} MB, Qwen3 architecture; loads with
   `AutoModelForCausalLM.from_pretrained`
 
@@ -194,12 +228,11 @@ def main() -> None:
     """Write the card and the README's table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--commit", required=True, help="the commit whose code trained it")
+    parser.add_argument("runs", nargs="+", metavar="FOLDER=COMMIT")
     given = parser.parse_args()
     found = read(given.name)
     (ROOT / "models" / given.name / "README.md").write_text(
-        card(given.name, Run(given.run), found, given.commit), encoding="utf-8"
+        card(given.name, stages(given.runs), found), encoding="utf-8"
     )
     readme = ROOT / "README.md"
     marks = ("<!-- results -->", "<!-- /results -->")
