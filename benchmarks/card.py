@@ -133,12 +133,13 @@ class Stage:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         settled = json.loads((folder / "settled.json").read_text(encoding="utf-8"))
         rate, learned = last["tokens"] / last["seconds"], last["trained"] / last["seconds"]
+        command = f"ponder train sft --recipe recipes/{folder.name}.yaml --out runs/{folder.name}"
+        threads = f"{settled['threads']} thread{'s' * (settled['threads'] > 1)} of {platform.machine()}"
         return (
-            f"* `ponder train sft --recipe recipes/{folder.name}.yaml --out runs/{folder.name}` "
-            f"(seed {config['seed']}, code of commit {self.commit}): {last['step']:,} steps, {last['tokens'] / 1e6:.1f}M tokens read, "
-            f"{last['trained'] / 1e6:.1f}M of them learned, {last['seconds'] / 60:.0f} minutes on {settled['threads']} "
-            f"thread{'s' * (settled['threads'] > 1)} of {platform.machine()} in {settled['dtype']}, other programs "
-            f"running beside it: {rate:,.0f} tokens/s read, {learned:,.0f} learned, "
+            f"* `{command}` (seed {config['seed']}, code of commit {self.commit}): {last['step']:,} steps, "
+            f"{last['tokens'] / 1e6:.1f}M tokens read, {last['trained'] / 1e6:.1f}M of them learned, "
+            f"{last['seconds'] / 60:.0f} minutes on {threads} in {settled['dtype']}, other programs running beside it: "
+            f"{rate:,.0f} tokens/s read, {learned:,.0f} learned, "
             f"{100 * last['waited'] / last['seconds']:.1f} % of the time waiting for data"
         )
 
