@@ -21,14 +21,18 @@ import matplotlib.pyplot as plt
 
 from ponder.runs import Run
 from ponder.tasks import TASKS
+from ponder.tasks.gym import OURS
 
 ROOT = Path(__file__).parents[1]
+GYM = [
+    *("products", "chain_sum", "simple_equations", "mini_sudoku", "knights_knaves", "caesar_cipher"),
+    *("caesar_cipher+example", "letter_counting", "countdown"),
+]
+GYM += [name + OURS for name in GYM if "+" not in name]
 COMMANDS = {
     "levels": "ponder eval --task all:1 --task all:2 --n 500 --effort none,medium --json",
     "higher": "ponder eval --task all:3 --task all:4 --n 500 --effort none,medium --json",
-    "gym": "ponder eval --gym products:2 --gym chain_sum:2 --gym simple_equations:2 --gym mini_sudoku:2 "
-    "--gym knights_knaves:2 --gym caesar_cipher:2 --gym caesar_cipher+example:2 "
-    "--gym letter_counting:2 --gym countdown:2 --n 200 --json",
+    "gym": "ponder eval " + " ".join(f"--gym {name}:2" for name in GYM) + " --n 200 --json",
     "sampled": "ponder eval --task all:2 --n 32 --samples 16 --temperature 1 --json",
     "direct": "ponder eval --model runs/ponder-direct/checkpoint --task all:2 --n 500 --effort none --json",
 }
@@ -104,13 +108,17 @@ def by_level(found: Mapping[str, list[Summary]]) -> str:
 
 
 def gym(found: Mapping[str, list[Summary]]) -> str:
-    """Reasoning-gym's own generator and scorer beside our wordings."""
+    """Reasoning-gym's own generator and scorer beside our wordings of its problems, and beside our own problems."""
     rows = []
     for one in found.get("gym", []):
+        if one["task"].endswith(OURS):
+            continue
         twin = next((task.name for task in TASKS.values() if f"gym:{task.gym}" == one["task"].partition("+")[0]), "")
         ours = find(found["levels"], task=twin, level=one["level"], effort="medium")
-        rows.append([f"{one['task']}", percent(one), f"{twin}: {percent(ours)}"])
-    return table(["reasoning-gym task", "its generator, its scorer", "our generator and wordings"], rows)
+        reworded = find(found["gym"], task=one["task"] + OURS)
+        rows.append([one["task"], percent(one), percent(reworded), f"{twin}: {percent(ours)}"])
+    head = ["reasoning-gym task", "its wording", "the same problems in our wordings", "our own problems"]
+    return table(head, rows)
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,36 @@
-"""The engine beside transformers' `generate`, and its cache layout beside pages: ``python -m benchmarks.engine``.
+"""The engine beside what people would use instead: ``python -m benchmarks.engine`` (about half an hour, nothing else
+running).
 
-Same weights, prompts, folding and budgets, same threads, repetitions interleaved in one process: the ratios hold on a
-noisy machine, the absolute rates are of this machine alone. `generate` cannot enforce the format and gives up a block
-after LONGEST_BLOCK tokens; a chain without a closed block must answer then. About five minutes.
+Same weights, prompts, folding, stop rules and threads; repetitions interleaved in one run, so that the ratios hold on a
+noisy machine while the absolute rates are of this machine alone. Each peer runs in its own environment
+(`benchmarks.peers`) and is timed by its own clock, without the time to send orders. Peers cannot enforce the format and
+give a block up after LONGEST_BLOCK tokens; a chain without a closed block must answer then.
 """
 
+import argparse
+import asyncio
+import contextlib
 import json
+import platform
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
-from ponder.engine.kv_cache import Slots, Span
+from benchmarks.ceiling import ceiling, layouts
+from benchmarks.peers.client import PEERS, Peer, installed
 from ponder.engine.local import LocalSampler
-from ponder.interfaces import Prefix
-from ponder.model.checkpoint import Checkpoint, load_checkpoint
-from ponder.model.device import settle_decoding_threads
-from ponder.model.network import Masked
+from ponder.interfaces import Extension, Limit, Prefix, Sampling
+from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ponder.model.heads import new_head
+from ponder.model.network import new_network
+from ponder.model.sizes import shape_named
 from ponder.tasks import TASKS, make
 from ponder.text.effort import BUDGETS
 from ponder.text.format import BLOCKS, Mark, parse
@@ -31,15 +40,36 @@ from ponder.types import Effort, Ended, Message, Split
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "ponder-mini"
 RESULTS = Path(__file__).parent / "results" / "engine.json"
-REPEATS, PROMPTS, SAMPLES = 5, 64, 8
+TABLE = Path(__file__).parent / "README.md"
+GOALS = {
+    "rollouts": {"generate": 6.0, "continuous": 12.0, "llama": 3.0},
+    "one_stream": {"generate": 4.0, "llama": 0.5},
+    "tree": {"generate": 8.0},
+}
+PROMPTS, SAMPLES = 64, 8
 LONGEST_BLOCK = 128
-PAGE = 16
+FIXED = 64
+"""Tokens that every row writes where weights are random and no block ever closes."""
+CANDIDATES, DEPTH, TREE_PROMPT = 16, 4, 200
+Way = Callable[[], tuple[int, float]]
+"""Does a workload; returns the tokens sampled and the seconds they took."""
 
 
-def ours(checkpoint: Checkpoint, prompts: Sequence[str], samples: int, temperature: float) -> int:
+# --- one workload, ours and theirs ---------------------------------------------------------------------------------
+
+
+def timed(work: Callable[[], int]) -> tuple[int, float]:
+    """Tokens and seconds of a workload in this process."""
+    start = time.perf_counter()
+    tokens = work()
+    return tokens, time.perf_counter() - start
+
+
+def our_chains(checkpoint: Checkpoint, prompts: Sequence[str], effort: Effort, temperature: float) -> int:
     """Think about every prompt; returns the tokens sampled."""
+    samples = SAMPLES if temperature else 1
     requests = [
-        Request((Message("user", prompt),), temperature=temperature, seed=sample)
+        Request((Message("user", prompt),), effort, temperature, seed=sample)
         for prompt in prompts
         for sample in range(samples)
     ]
@@ -47,67 +77,104 @@ def ours(checkpoint: Checkpoint, prompts: Sequence[str], samples: int, temperatu
     return sum(completion.tokens.thinking + completion.tokens.answer for completion in found)
 
 
-class Theirs:
-    """The same chains by `generate`: a wave extends every open chain by a block or its answer, then folds."""
+def their_chains(
+    peer: Peer, sampler: LocalSampler, prompts: Sequence[str], effort: Effort, temperature: float
+) -> tuple[int, float]:
+    """The same chains by a peer: a wave extends every open chain by a block or its answer, then folds."""
+    tokenizer, budget = sampler.checkpoint.tokenizer, BUDGETS[effort]
+    samples = SAMPLES if temperature else 1
+    chains = [Prefix((Message("user", prompt),), effort) for prompt in prompts for _ in range(samples)]
+    spent, total, seconds = [0] * len(chains), 0, 0.0
+    going, wave = list(range(len(chains))), 0
+    peer.forget()
+    while going:
+        contexts = [list(sampler.context(chains[index])) for index in going]
+        found = peer.generate(contexts, stops(sampler.checkpoint), LONGEST_BLOCK, temperature, seed=wave)
+        seconds, wave, still = seconds + found.seconds, wave + 1, list[int]()
+        for index, ids in zip(going, found.ids, strict=True):
+            total, spent[index] = total + len(ids), spent[index] + len(ids)
+            parsed, chain = parse(tokenizer.decode(ids)), chains[index]
+            if chain.answering or parsed.ended is Ended.ANSWERED:
+                continue
+            answering = not parsed.blocks or spent[index] >= budget.thinking
+            chains[index] = replace(chain, blocks=(*chain.blocks, *parsed.blocks[:1]), answering=answering)
+            still.append(index)
+        going = still
+    return total, seconds
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        from transformers import AutoModelForCausalLM
 
-        self.sampler = LocalSampler(checkpoint)  # only for its contexts
-        self.tokenizer = checkpoint.tokenizer
-        self.model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
-        marker = {mark: self.tokenizer.special[piece.text] for mark, piece in BLOCKS.marker.items()}
-        self.stops = [marker[Mark.END_BLOCK], marker[Mark.END]]
+def stops(checkpoint: Checkpoint) -> list[int]:
+    """The ids at which a peer's extension ends."""
+    return [checkpoint.tokenizer.special[BLOCKS.marker[mark].text] for mark in (Mark.END_BLOCK, Mark.END)]
 
-    def run(self, prompts: Sequence[str], samples: int, temperature: float) -> int:
-        """Think about every prompt; returns the tokens sampled."""
-        budget = BUDGETS[Effort.MEDIUM]
-        chains = [Prefix((Message("user", prompt),), Effort.MEDIUM) for prompt in prompts for _ in range(samples)]
-        spent, total = [0] * len(chains), 0
-        open_chains = list(range(len(chains)))
-        while open_chains:
-            written = self._wave([self.sampler.context(chains[index]) for index in open_chains], temperature)
-            going: list[int] = []
-            for index, ids in zip(open_chains, written, strict=True):
-                total, spent[index] = total + len(ids), spent[index] + len(ids)
-                parsed = parse(self.tokenizer.decode(ids))
-                chain = chains[index]
-                if chain.answering or parsed.ended is Ended.ANSWERED:
-                    continue
-                answering = not parsed.blocks or spent[index] >= budget.thinking
-                chains[index] = Prefix(chain.messages, chain.effort, (*chain.blocks, *parsed.blocks[:1]), answering)
-                going.append(index)
-            open_chains = going
+
+def our_tree(checkpoint: Checkpoint, prompt: str) -> int:
+    """CANDIDATES blocks at a time, the best rated one kept (or the first, without a head), DEPTH times."""
+    sampler = LocalSampler(checkpoint)
+
+    async def search() -> int:
+        prefix, total = Prefix((Message("user", prompt),), Effort.MEDIUM), 0
+        for depth in range(DEPTH):
+            samplings = [Sampling(1.0, seed=CANDIDATES * depth + i) for i in range(CANDIDATES)]
+            found = await sampler.extend(prefix, Limit(LONGEST_BLOCK, 8), samplings)
+            total += sum(len(one.segment.generated) for one in found)
+            prefix = replace(prefix, blocks=(*prefix.blocks, *_best(found)))
         return total
 
-    def _wave(self, contexts: Sequence[Sequence[int]], temperature: float) -> list[list[int]]:
-        width, pad = max(map(len, contexts)), self.tokenizer.special["<|pad|>"]
-        ids = torch.tensor([[pad] * (width - len(context)) + list(context) for context in contexts])
-        real = torch.tensor([[0] * (width - len(context)) + [1] * len(context) for context in contexts])
-        drawing: dict[str, Any] = (
-            {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-        )
-        with torch.inference_mode():
-            out = self.model.generate(
-                input_ids=ids,
-                attention_mask=real,
-                max_new_tokens=LONGEST_BLOCK,
-                eos_token_id=self.stops,
-                pad_token_id=pad,
-                **drawing,
-            )
-        return [[token for token in row if token != pad] for row in out[:, width:].tolist()]
+    return asyncio.run(search())
 
 
-def compare(ways: dict[str, Callable[[], int]], repeats: int) -> dict[str, Any]:
+def _best(found: Sequence[Extension]) -> list[Any]:
+    rated = [one for one in found if one.block]
+    return [max(rated, key=lambda one: one.rating.value if one.rating else 0.0).block] if rated else []
+
+
+def their_tree(peer: Peer, sampler: LocalSampler, prompt: str) -> tuple[int, float]:
+    """The same with a peer, and a separate reward model of the same size that reads every candidate from its prompt."""
+    prefix, total, seconds = Prefix((Message("user", prompt),), Effort.MEDIUM), 0, 0.0
+    peer.forget()
+    for depth in range(DEPTH):
+        context = list(sampler.context(prefix))
+        found = peer.generate([context] * CANDIDATES, stops(sampler.checkpoint), LONGEST_BLOCK, 1.0, seed=depth)
+        total += sum(map(len, found.ids))
+        seconds += found.seconds + peer.score([[*context, *ids] for ids in found.ids])
+        for ids in found.ids:
+            if blocks := parse(sampler.checkpoint.tokenizer.decode(ids)).blocks:
+                prefix = replace(prefix, blocks=(*prefix.blocks, blocks[0]))
+                break
+    return total, seconds
+
+
+def our_fixed(checkpoint: Checkpoint, prefixes: Sequence[Prefix]) -> int:
+    """FIXED tokens after each prefix."""
+    sampler = LocalSampler(checkpoint)
+
+    async def all_of_them() -> list[list[Extension]]:
+        rows = enumerate(prefixes)
+        return await asyncio.gather(*(sampler.extend(p, Limit(FIXED, FIXED), [Sampling(1.0, seed=i)]) for i, p in rows))
+
+    return sum(len(one.segment.generated) for found in asyncio.run(all_of_them()) for one in found)
+
+
+def their_fixed(peer: Peer, sampler: LocalSampler, prefixes: Sequence[Prefix]) -> tuple[int, float]:
+    """The same by a peer."""
+    peer.forget()
+    found = peer.generate([list(sampler.context(prefix)) for prefix in prefixes], [], FIXED)
+    return sum(map(len, found.ids)), found.seconds
+
+
+# --- measuring -----------------------------------------------------------------------------------------------------
+
+
+def compare(ways: Mapping[str, Way], repeats: int, note: Callable[[str], None]) -> dict[str, Any]:
     """Tokens per second of each way, interleaved, and the ratio of the first to the others."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
-            tokens = way()
+            tokens, seconds = way()
+            note(f"  {repeat}/{repeats} {name}: {tokens:,} tokens in {seconds:.1f} s")
             if repeat:  # the first one warms up
-                rates[name].append(tokens / (time.perf_counter() - start))
+                rates[name].append(tokens / seconds)
     first, *others = ways
     ratios = {name: [mine / other for mine, other in zip(rates[first], rates[name], strict=True)] for name in others}
     return {
@@ -120,66 +187,152 @@ def compare(ways: dict[str, Callable[[], int]], repeats: int) -> dict[str, Any]:
     }
 
 
-def layouts(checkpoint: Checkpoint, rows: int = 256, tokens: int = 128, repeats: int = 40) -> dict[str, float]:
-    """Microseconds of one step's attention over slots, over gathered pages, and of copying one context into a slot."""
-    shape, device = checkpoint.network.shape, torch.device("cpu")
-    slots = Slots(shape, device)
-    slots.reserve(rows, tokens + 1)
-    slots.lengths[:] = tokens
-    slots.prepare()
-    heads, kv, dim = shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
-    query, new = torch.randn(rows, 1, heads, dim), torch.randn(rows, 1, kv, dim)
-    pages = torch.randn(rows * tokens // PAGE, kv, PAGE, dim)
-    table = torch.randperm(len(pages)).view(rows, -1)
-    everything = torch.ones(rows, 1, 1, tokens, dtype=torch.bool)
+@contextlib.contextmanager
+def peers(model: Path, threads: int, names: Sequence[str]) -> Generator[dict[str, Peer]]:
+    """The peers that are installed, with this model loaded."""
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(Peer(name, model, threads)) for name in names if installed(name)}
 
-    def gathered() -> Tensor:
-        k, v = (pages[table].transpose(1, 2).reshape(rows, kv, tokens, dim) for _ in range(2))
-        return Masked(everything)(0, query, k.transpose(1, 2), v.transpose(1, 2))
 
-    span = Span(slots.keys[:, 0, :, :tokens].clone(), slots.values[:, 0, :, :tokens].clone())
-    works: dict[str, Callable[[], object]] = {
-        "slots": lambda: slots(0, query, new, new),
-        "pages": gathered,
-        "copy_a_context": lambda: slots.put(3, span),
-    }
-    spent: dict[str, list[float]] = {name: [] for name in works}
-    with torch.inference_mode():
-        for _ in range(repeats):
-            for name, work in works.items():
-                start = time.perf_counter()
-                work()
-                spent[name].append(1e6 * (time.perf_counter() - start))
-    return {name: round(statistics.median(found), 1) for name, found in spent.items()}
+def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
+    """The workloads with real stop lengths, on the embedded model."""
+    checkpoint = load_checkpoint(MODEL)
+    sampler, tasks = LocalSampler(checkpoint), list(TASKS)
+    prompts = [make(TASKS[tasks[i % len(tasks)]], 2, Split.VALIDATION, i).prompt for i in range(PROMPTS)]
+    long = [make(TASKS["program"], 3, Split.VALIDATION, i).prompt for i in range(200)]
+    tree = min(
+        long, key=lambda p: abs(len(sampler.context(Prefix((Message("user", p),), Effort.MEDIUM))) - TREE_PROMPT)
+    )
+    rated = replace(checkpoint, head=new_head(checkpoint.network.shape.hidden_size))
+    found: dict[str, Any] = {}
+    with peers(MODEL, threads, names) as others:
+        found["versions"] = {name: f"{peer.engine} {peer.version}" for name, peer in others.items()}
+        for label, some, effort, temperature in (
+            ("one_stream", prompts[1:2], Effort.MEDIUM, 0.0),
+            ("rollouts", prompts, Effort.MINIMAL, 1.0),
+        ):
+            note(label)
+            ways: dict[str, Way] = {
+                "ponder": lambda s=some, e=effort, t=temperature: timed(lambda: our_chains(checkpoint, s, e, t))
+            }
+            for name, peer in others.items():
+                ways[name] = lambda p=peer, s=some, e=effort, t=temperature: their_chains(p, sampler, s, e, t)
+            found[label] = compare(ways, repeats, note)
+        note("tree")
+        ways = {
+            "ponder": lambda: timed(lambda: our_tree(rated, tree)),
+            "unrated": lambda: timed(lambda: our_tree(checkpoint, tree)),
+        }
+        if "generate" in others:
+            ways["generate"] = lambda: their_tree(others["generate"], sampler, tree)
+        found["tree"] = compare(ways, 3 * repeats, note)
+    found["decode_256"] = ceiling(checkpoint)
+    found["microseconds"] = layouts(checkpoint)
+    found["memory_512_rows"] = peak(checkpoint, prompts)
+    return found
+
+
+def base(threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
+    """Fixed lengths on random weights of ponder-base's size."""
+    tokenizer = load_checkpoint(MODEL).tokenizer
+    network = new_network(replace(shape_named("base"), vocab_size=tokenizer.size), 0).eval()
+    checkpoint = replace(load_checkpoint(MODEL), network=network)
+    sampler, found = LocalSampler(checkpoint), dict[str, Any]()
+    prefixes = [Prefix((Message("user", f"What is {i} + {i}?"),), Effort.MEDIUM) for i in range(128)]
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(checkpoint, Path(folder) / "base")
+        with peers(Path(folder) / "base", threads, names) as others:
+            for label, some in (("one_stream", prefixes[:1]), ("rows_128", prefixes)):
+                note(f"base {label}")
+                ways: dict[str, Way] = {"ponder": lambda s=some: timed(lambda: our_fixed(checkpoint, s))}
+                for name, peer in others.items():
+                    ways[name] = lambda p=peer, s=some: their_fixed(p, sampler, s)
+                found[label] = compare(ways, repeats, note)
+    return found | {"decode_256": ceiling(checkpoint)}
+
+
+def peak(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, int]:
+    """Most bytes of caches while 512 chains think, with the budget as it comes and with half of what that took."""
+
+    def most(budget: int | None) -> dict[str, int]:
+        sampler = LocalSampler(checkpoint) if budget is None else LocalSampler(checkpoint, most_bytes=budget)
+        seen, step = 0, sampler.scheduler.step
+
+        def watched() -> None:
+            nonlocal seen
+            step()
+            seen = max(seen, sampler.scheduler.bytes)
+
+        sampler.scheduler.step = watched
+        think([Request((Message("user", p),), temperature=1.0, seed=s) for p in prompts for s in range(8)], sampler)
+        return {"budget": sampler.most_bytes, "peak": seen, "begun_again": sampler.scheduler.evicted}
+
+    free = most(None)
+    small = most(max(free["peak"] // 2, 2**25))
+    return {**free, **{f"small_{name}": value for name, value in small.items()}}
+
+
+# --- what was found ------------------------------------------------------------------------------------------------
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The Markdown page of the results."""
+    lines = [
+        "# Measurements",
+        "",
+        "`make bench` writes `results/*.json` and this page. Ratios are Ponder's tokens per second over the peer's, in",
+        "one run with interleaved repetitions: median (min–max).",
+        "",
+        f"{found['threads']} threads, {found['machine']}, torch {torch.__version__}.",
+        "",
+        "| workload | ponder, tokens/s | peer | tokens/s | ratio | goal |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for size in ("mini", "base"):
+        for label, one in found[size].items():
+            if "ratio" not in one:
+                continue
+            mine = one["tokens_a_second"]["ponder"]
+            for name, ratio in one["ratio"].items():
+                goal = f"≥ {GOALS[label][name]:g}" if name in GOALS.get(label, {}) else "–"
+                lines.append(
+                    f"| {size}, {label} | {mine:,.0f} | {name} | {one['tokens_a_second'][name]:,.0f} | "
+                    f"{ratio['median']:.2f} ({ratio['min']:.2f}–{ratio['max']:.2f}) | {goal} |"
+                )
+    for size in ("mini", "base"):
+        one = found[size]["decode_256"]
+        lines.append(
+            f"| {size}, decode 256 rows | {one['tokens_a_second']:,.0f} | ceiling of this machine | "
+            f"{one['ceiling']:,.0f} | {one['share']:.2f} | ≥ 0.5 |"
+        )
+    memory = found["mini"]["memory_512_rows"]
+    lines += [
+        "",
+        f"512 chains at once: caches take {memory['peak'] / 2**20:.0f} MiB at most (budget "
+        f"{memory['budget'] / 2**20:.0f}); with a budget of {memory['small_budget'] / 2**20:.0f} MiB they take "
+        f"{memory['small_peak'] / 2**20:.0f}, and {memory['small_begun_again']} rows begin again.",
+        "",
+        f"Peers: {', '.join(f'{name} = {version}' for name, version in found['mini']['versions'].items())}.",
+        "`unrated` is the same tree by Ponder without a head: the price of ratings.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Measure, write the results, print them."""
-    checkpoint = load_checkpoint(MODEL)
-    settle_decoding_threads("cpu", checkpoint.network.shape.hidden_size)
-    names = list(TASKS)
-    prompts = [make(TASKS[names[i % len(names)]], 2, Split.VALIDATION, i).prompt for i in range(PROMPTS)]
-    theirs = Theirs(checkpoint)
-    results = {
-        "threads": torch.get_num_threads(),
-        "rollouts": compare(
-            {
-                "ponder": lambda: ours(checkpoint, prompts, SAMPLES, 1.0),
-                "transformers": lambda: theirs.run(prompts, SAMPLES, 1.0),
-            },
-            REPEATS,
-        ),
-        "one_stream": compare(
-            {
-                "ponder": lambda: ours(checkpoint, prompts[1:2], 1, 0.0),
-                "transformers": lambda: theirs.run(prompts[1:2], 1, 0.0),
-            },
-            REPEATS,
-        ),
-        "microseconds": layouts(checkpoint),
-    }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    Console().print_json(json.dumps(results))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer", action="append", choices=list(PEERS), help="only these; may be given again")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    console, names = Console(stderr=True), given.peer or list(PEERS)
+    found: dict[str, Any] = {"threads": given.threads, "machine": platform.processor() or platform.machine()}
+    for size, measure in (("mini", mini), ("base", base)):
+        found[size] = measure(given.threads, given.repeats, names, console.print)
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    TABLE.write_text(table(found), encoding="utf-8")
+    console.print(table(found))
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def _letters(entry: Entry, _: Task) -> Data:
     return {"letter": entry["metadata"]["target_letter"], "text": " ".join(entry["metadata"]["span"])}
 
 
-DATA: dict[str, Callable[[Entry, Task], Data]] = {
+_READ: dict[str, Callable[[Entry, Task], Data]] = {
     "products": _factors,
     "chain_sum": lambda entry, _: {"expression": entry["metadata"]["expression"]},
     "simple_equations": _equation,
@@ -159,9 +159,12 @@ DATA: dict[str, Callable[[Entry, Task], Data]] = {
     "caesar_cipher+example": _cipher_with_example,
     "letter_counting": _letters,
 }
+OURS = "+ours"
+DATA = _READ | {name + OURS: read for name, read in _READ.items() if name == own_name(name)}
 """Reasoning-gym's name to what turns its entry into data that the twin task's ``validate`` checks.
 
-A ``+`` stands before what we add to its entries; the question is then our task's wording of it.
+A ``+`` stands before what we add to its entries; the question is then our task's wording of it. With ``+ours`` nothing
+is added: the same problems in our task's other wordings, which tells what the wording alone does.
 """
 
 
@@ -192,7 +195,8 @@ def _problem(task: Task, name: str, level: int, entry: Entry, id: str) -> Proble
         return None
     if split_of(task, data) is not Split.TEST:
         return None
-    question = entry["question"] if name == own_name(name) else task.phrasings[0](data)
+    own = rng_for("our wording", id).choice(task.phrasings[1:]) if name.endswith(OURS) else task.phrasings[0]
+    question = entry["question"] if name == own_name(name) else own(data)
     return Problem(task.name, level, question, task.answer(data), data, id)
 
 

@@ -83,3 +83,12 @@ def test_a_scorer_that_hangs_is_undecided(monkeypatch):
     grade = gym_score("countdown", problem, "9**9**9**9**9")
     assert time.monotonic() - started < 12
     assert grade.score is None and "killed" in grade.note
+
+
+def test_the_same_problems_in_our_wordings() -> None:
+    theirs, ours = (gym_problems(name, 2, 8) for name in ("products", "products+ours"))
+    assert [problem.answer for problem in theirs] == [problem.answer for problem in ours]
+    task = TASKS["multiplication"]
+    for problem in ours:
+        assert problem.prompt in {wording(problem.data) for wording in task.phrasings[1:]}
+    assert gym_score("products+ours", ours[0], ours[0].answer).right

@@ -1,0 +1,90 @@
+"""What this machine could do at most with a decoding step, and how near the engine comes to it."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ponder.engine.kv_cache import Slots, Span, token_bytes
+from ponder.model.checkpoint import Checkpoint
+from ponder.model.network import Network
+
+ROWS, LENGTHS = 256, (40, 200)
+"""Rows, and the range of their lengths: those of real contexts."""
+REPEATS = 40
+PAGE = 16
+
+
+def medians(works: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+    """Median seconds of each work, interleaved."""
+    spent: dict[str, list[float]] = {name: [] for name in works}
+    with torch.inference_mode():
+        for _ in range(repeats):
+            for name, work in works.items():
+                start = time.perf_counter()
+                work()
+                spent[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in spent.items()}
+
+
+def ceiling(checkpoint: Checkpoint) -> dict[str, float]:
+    """One step of 256 rows beside the time of its products at the best rate and of its cache at full bandwidth."""
+    network = checkpoint.network
+    slots = _filled(network)
+    ids, size = torch.zeros(ROWS, 1, dtype=torch.long), 1024
+    left, right, big = torch.randn(size, size), torch.randn(size, size), torch.randn(2**26)
+
+    def step() -> None:
+        slots.prepare()
+        network.logits(network.hidden(ids, slots.lengths[:, None], slots))
+
+    found = medians({"step": step, "product": lambda: left @ right, "reading": lambda: big.sum()})
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    flops, read = 2.0 * weights * ROWS, float(slots.lengths.sum()) * token_bytes(network.shape)
+    rate, bandwidth = 2 * size**3 / found["product"], 4 * big.numel() / found["reading"]
+    least = flops / rate + read / bandwidth  # products and reading take turns on the same cores
+    return {
+        "tokens_a_second": ROWS / found["step"],
+        "ceiling": ROWS / least,
+        "share": least / found["step"],
+        "gflops_a_second": rate / 1e9,
+        "gbytes_a_second": bandwidth / 1e9,
+        "gflops": flops / 1e9,
+        "gbytes": read / 1e9,
+    }
+
+
+def _filled(network: Network) -> Slots:
+    """Slots with rows of random lengths, sorted."""
+    slots = Slots(network.shape, torch.device("cpu"))
+    slots.reserve(ROWS, LENGTHS[1] + 1)
+    slots.lengths = torch.randint(*LENGTHS, (ROWS,), generator=torch.Generator().manual_seed(0)).sort().values
+    return slots
+
+
+def layouts(checkpoint: Checkpoint, rows: int = 256, tokens: int = 128) -> dict[str, float]:
+    """Microseconds of one layer's attention over slots, over gathered pages, and of copying one context into a slot."""
+    shape, device = checkpoint.network.shape, torch.device("cpu")
+    slots = Slots(shape, device)
+    slots.reserve(rows, tokens + 1)
+    slots.lengths[:] = tokens - 1
+    slots.prepare()
+    heads, kv, dim = shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
+    query, new = torch.randn(rows, 1, heads, dim), torch.randn(rows, 1, kv, dim)
+    pages = torch.randn(rows * tokens // PAGE, kv, PAGE, dim)
+    table = torch.randperm(len(pages)).view(rows, -1)
+
+    def gathered() -> Tensor:
+        k, v = (pages[table].transpose(1, 2).reshape(rows, kv, tokens, dim) for _ in range(2))
+        return F.scaled_dot_product_attention(query.view(rows, kv, -1, dim), k, v)
+
+    span = Span(slots.keys[:, 0, :, :tokens].clone(), slots.values[:, 0, :, :tokens].clone())
+    works: dict[str, Callable[[], object]] = {
+        "slots": lambda: slots(0, query, new, new),
+        "pages": gathered,
+        "copy_a_context": lambda: slots.put(3, span),
+    }
+    return {name: round(1e6 * seconds, 1) for name, seconds in medians(works).items()}
