@@ -121,6 +121,8 @@ def find_model(given: Path | None) -> Path:
 def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE) -> Model:
     """Load a model onto a device, or take the one on a server."""
     if upstream != HERE:
+        if device != "auto":
+            raise ConfigError(f"--device {device} is for a model on this machine: --upstream computes where it is")
         return _remote(upstream, given)
     folder = find_model(given)
     from ponder.engine.local import LocalSampler
@@ -128,8 +130,7 @@ def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE) ->
     from ponder.model.device import pick_device, settle_decoding_threads
 
     picked = pick_device(device)
-    checkpoint = load_checkpoint(folder)
-    checkpoint.network.to(picked.value)
+    checkpoint = load_checkpoint(folder).to(picked.value)
     settle_decoding_threads(picked.value, checkpoint.network.shape.hidden_size)
     return Model(LocalSampler(checkpoint), checkpoint.config.name, checkpoint.config.style)
 

@@ -83,6 +83,16 @@ class Slots:
         """Columns there will be when a row has so many tokens."""
         return max(self.columns, -(-tokens // GROWTH) * GROWTH)
 
+    def columns_of(self, slots: Sequence[int]) -> int:
+        """Columns that these rows need."""
+        lengths = self.lengths.tolist()
+        return -(-max((lengths[slot] for slot in slots), default=0) // GROWTH) * GROWTH
+
+    def clean(self) -> None:
+        """Take out what is not finite: a free row's leavings must not meet the next one's mask."""
+        self.keys.nan_to_num_(0.0, 0.0, 0.0)
+        self.values.nan_to_num_(0.0, 0.0, 0.0)
+
     def reserve(self, rows: int, tokens: int) -> None:
         """Make room for at least so many rows, and so many tokens in each."""
         more_rows, more_columns = max(0, rows - self.rows), self.columns_for(tokens) - self.columns
@@ -103,8 +113,8 @@ class Slots:
 
     def keep(self, slots: Tensor) -> None:
         """Drop all rows but these, which move to the front in this order, and the columns that none of them needs."""
+        columns = self.columns_of(slots.tolist())
         self.lengths = self.lengths[slots]
-        columns = -(-int(self.lengths.max()) // GROWTH) * GROWTH if len(slots) else 0
         self.keys = self.keys[:, slots, :, :columns]
         self.values = self.values[:, slots, :, :columns]
 
@@ -159,19 +169,21 @@ class Reading:
         self._mask = torch.cat((seen[:, None, :].expand(-1, width, -1), causal), dim=2)[:, None]
         self.positions = behind[:, None] + columns
         """(n, w)"""
-        self._read: list[tuple[Tensor, Tensor]] = []
+        layers, _, heads, _, dim = self._known[0].shape
+        self._new = [torch.zeros(layers, len(known), heads, width, dim, device=device) for _ in range(2)]
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Look at what is known and at the new tokens before one's own."""
         new = keys.transpose(1, 2), values.transpose(1, 2)
-        self._read.append(new)
+        for kept, x in zip(self._new, new, strict=True):
+            kept[layer] = x  # a copy: the tensor that it is a part of can go
         k, v = (torch.cat((known[layer].to(x.dtype), x), dim=2) for known, x in zip(self._known, new, strict=True))
         q = queries.transpose(1, 2)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask, enable_gqa=True).transpose(1, 2)
 
     def spans(self) -> list[Span]:
         """What was read, a span for each row, once the network has gone through."""
-        keys, values = (torch.stack(layers) for layers in zip(*self._read, strict=True))
+        keys, values = self._new
         return [Span(keys[:, row, :, :t], values[:, row, :, :t]) for row, t in enumerate(self.new)]
 
 

@@ -4,12 +4,12 @@ Any number of extensions may be awaited at once; the scheduler decodes all of th
 """
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 from ponder.engine.grammar import Grammar
+from ponder.engine.limits import before_stop, check
 from ponder.engine.scheduler import MOST_BYTES, MOST_ROWS, Job, Scheduler, Written
 from ponder.errors import ConfigError, SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
@@ -17,10 +17,12 @@ from ponder.model.checkpoint import Checkpoint
 from ponder.text import format
 from ponder.text.format import BLOCKS, Mark, Parser, Place
 from ponder.text.tokenizer import PonderTokenizer
-from ponder.types import Effort, Ended, Message, Rating, Segment
+from ponder.types import Effort, Message, Rating, Segment
 
 PROMPTS = 4096
 """Prompts whose tokens are remembered."""
+MOST_CHARACTERS = 32
+"""A token has seldom more characters; prompts far beyond the window are refused before they are encoded."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class _Ear:
     stops: tuple[str, ...]
     answering: bool
     held: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
-    said: dict[int, str] = field(default_factory=dict[int, str])
+    answers: dict[int, str] = field(default_factory=dict[int, str])
 
     def hear(self, sample: int, token: int) -> bool:
         ids = [*self.held.pop(sample, []), token]
@@ -47,10 +49,11 @@ class _Ear:
             self.listener(sample, text)
         if not self.stops:
             return False
-        said = self.said.get(sample, "") + text
-        answer = said if self.answering else said.partition(BLOCKS.marker[Mark.ANSWER].text)[2]
-        self.said[sample] = said
-        return any(stop in answer for stop in self.stops)
+        if sample in self.answers or self.answering:
+            self.answers[sample] = self.answers.get(sample, "") + text
+        elif token == self.tokenizer.special[BLOCKS.marker[Mark.ANSWER].text]:
+            self.answers[sample] = ""
+        return any(stop in self.answers.get(sample, "") for stop in self.stops)
 
 
 @dataclass(eq=False)
@@ -80,6 +83,14 @@ class LocalSampler:
 
     def context(self, prefix: Prefix) -> tuple[int, ...]:
         """The ids that the next block, or the answer, of a prefix is generated from."""
+        size, longest = (
+            sum(len(m.content) for m in prefix.messages),
+            self.checkpoint.network.shape.max_position_embeddings,
+        )
+        if size > MOST_CHARACTERS * longest:
+            raise SamplerError(
+                f"the prompt has {size:,} characters, the model reads {longest} tokens: shorten the prompt"
+            )
         window = self.checkpoint.config.fold_window
         state = format.render_state(prefix.blocks, window, answering=prefix.answering)
         return (*self._prompt(prefix.messages, prefix.effort), *self.checkpoint.tokenizer.encode(state))
@@ -92,9 +103,9 @@ class LocalSampler:
         A block closes before its limit, and none is begun that could not; an answer that reaches its limit comes back
         CUT_OFF.
         """
-        _check(limit, samplings)
+        check(limit, samplings)
         context = self.context(prefix)
-        limit = self._bounded(limit, context, prefix.answering)
+        limit = self._bounded(limit, context, prefix.answering, bool(prefix.blocks))
         if not samplings:
             return []
         found: dict[int, Extension] = {}
@@ -148,16 +159,18 @@ class LocalSampler:
             if not isinstance(err, Exception):
                 raise
 
-    def _bounded(self, limit: Limit, context: Sequence[int], answering: bool) -> Limit:
+    def _bounded(self, limit: Limit, context: Sequence[int], answering: bool, folded: bool) -> Limit:
         """A block, its fold and the answer must fit the window, however long the whole thought may become."""
         longest = self.checkpoint.network.shape.max_position_embeddings
-        if len(context) + (not answering) + limit.answer > longest:  # the answer's marker is still to come
+        room = longest - len(context) - (not answering)  # the answer's marker is still to come
+        if folded:  # the thought has grown beyond what was foreseen: it answers with what is left
+            limit = replace(limit, answer=max(1, min(limit.answer, room)))
+        if limit.answer > room:
             raise SamplerError(
                 f"the prompt has {len(context)} tokens and its answer up to {limit.answer}, but the model reads at "
                 f"most {longest}: shorten the prompt"
             )
-        room = max(1, (longest - len(context) - limit.answer) // 2)
-        return replace(limit, thinking=min(limit.thinking, room))
+        return replace(limit, thinking=min(limit.thinking, max(1, (longest - len(context) - limit.answer) // 2)))
 
     def _extension(self, written: Written, prefix: Prefix, stops: Sequence[str]) -> Extension:
         parser = Parser()
@@ -172,8 +185,8 @@ class LocalSampler:
             return rated(parsed.blocks[0], None, None)
         answer = parsed.answer if parser.place in (Place.ANSWER, Place.DONE) else None
         ended = parsed.ended
-        if answer is not None and (at := [answer.find(stop) for stop in stops if stop in answer]):
-            answer, ended = answer[: min(at)], Ended.ANSWERED
+        if answer is not None:
+            answer, ended = before_stop(answer, ended, stops)
         return rated(None, answer, ended)
 
     def _pieces(self, ids: Sequence[int]) -> list[format.Piece]:
@@ -198,15 +211,3 @@ def _encode_prompt(tokenizer: PonderTokenizer, messages: tuple[Message, ...], ef
 
 def _rating(found: tuple[float, float] | None) -> Rating | None:
     return Rating(*found) if found else None
-
-
-def _check(limit: Limit, samplings: Sequence[Sampling]) -> None:
-    """Refuses what cannot be sampled."""
-    if limit.thinking < 0 or limit.answer < 1:
-        raise SamplerError(f"{limit.thinking} thinking and {limit.answer} answer tokens: an answer needs at least one")
-    if "" in limit.stop:
-        raise SamplerError("an empty stop text would end every answer before it begins: leave it out")
-    for one in samplings:
-        right = one.temperature >= 0 and 0 < one.top_p <= 1 and one.top_k >= 0 and 0 <= one.min_p <= 1
-        if not right or not math.isfinite(one.temperature):
-            raise SamplerError(f"{one} is out of range: temperature and top_k from 0, top_p in (0, 1], min_p in [0, 1]")

@@ -24,6 +24,7 @@ from typing import Annotated, Any, NamedTuple
 import pydantic
 
 from ponder.engine.endpoint import Endpoint, Kind, Server
+from ponder.engine.limits import before_stop, check
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.seeds import rng_for
@@ -119,8 +120,7 @@ class RemoteSampler:
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
         """One block or answer for each sampling, each by a request of its own; `hear` is not called."""
-        if "" in limit.stop:
-            raise SamplerError("an empty stop text would end every answer before it begins: leave it out")
+        check(limit, samplings)
         one = self._by_chat if self.endpoint.kind == Kind.CHAT else self._by_text
         tasks = [asyncio.ensure_future(one(prefix, limit, sampling)) for sampling in samplings]
         try:
@@ -172,8 +172,7 @@ class RemoteSampler:
         if choice.finish_reason == "stop" and choice.text.strip() and not marked:
             raise SamplerError(
                 f"{self._server.who} sent text without a block's markers: if its model thinks in blocks, it drops "
-                'special tokens; ask for them (vLLM, SGLang: extra={"skip_special_tokens": False}), or set '
-                '"special": false for the markers in the tokenizer.json that it serves'
+                'special tokens; ask for them (vLLM, SGLang: extra={"skip_special_tokens": False})'
             )
 
     # Chat: a whole completion, handed out block by block
@@ -189,7 +188,7 @@ class RemoteSampler:
                 )
             rest = await self._whole(prefix, limit, sampling)
         if prefix.answering or not rest.blocks:
-            answer, ended = _before(rest.answer, rest.ended, limit)
+            answer, ended = before_stop(rest.answer, rest.ended, limit.stop)
             return Extension(None, answer, ended, NO_IDS, spent=rest.untold)
         block, *others = rest.blocks
         # The whole count is the server's; the parts of it are by length, and add up to it.
@@ -249,15 +248,9 @@ def _block(choice: _Text, usage: _Usage, dialect: Dialect) -> Extension:
 def _answer(choice: _Text, usage: _Usage, dialect: Dialect, limit: Limit) -> Extension:
     """The text of one request as the answer."""
     parsed = _parsed(choice.text, choice.finish_reason == "stop", dialect, answering=True).result()
-    answer, ended = _before(parsed.answer, parsed.ended, limit)
+    answer, ended = before_stop(parsed.answer, parsed.ended, limit.stop)
     spent = Tokens(usage.prompt_tokens, answer=usage.completion_tokens)
     return Extension(None, answer, ended, _segment(choice), spent=spent)
-
-
-def _before(answer: str, ended: Ended, limit: Limit) -> tuple[str, Ended]:
-    """The answer up to the first stop text, where a server sent any."""
-    at = [answer.find(stop) for stop in limit.stop if stop in answer]
-    return (answer[: min(at)], Ended.ANSWERED) if at else (answer, ended)
 
 
 def _parsed(text: str, stopped: bool, dialect: Dialect, answering: bool) -> Parser:
@@ -294,7 +287,10 @@ def _rest(turn: _Turn, usage: _Usage) -> _Rest:
     parser = Parser(THINK_TAGS)
     begins, ends = THINK_TAGS.marker[Mark.BLOCK], THINK_TAGS.marker[Mark.ANSWER]
     if thought:
-        for piece in (begins, *pieces_of(thought, THINK_TAGS), *((ends,) if content else ())):
+        # The field is the thought: whatever it spells, only its paragraphs are marks.
+        breaks = THINK_TAGS.marker[Mark.END_BLOCK]
+        inside = [p if p == breaks else format.Piece(p.text) for p in pieces_of(thought, THINK_TAGS)]
+        for piece in (begins, *inside, *((ends,) if content else ())):
             parser.eat(piece)
     elif ends.text in content and not content.lstrip().startswith(begins.text):  # the template began the thought
         parser.eat(begins)

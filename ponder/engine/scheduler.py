@@ -7,7 +7,7 @@ a budget: a row that has no room waits, and where the rows outgrow the budget th
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -37,7 +37,7 @@ MOST_ROWS = 512
 """Most rows that decode in one batch."""
 MOST_BYTES = 2**31
 """Memory for caches: half of it for rows (growing holds half as much again for a moment), an eighth for remembered
-prompts, and the rest for what is being read."""
+prompts, and the rest for what is being read. Weights, and what a pass works with, are not in it."""
 
 
 @dataclass(eq=False)
@@ -53,12 +53,10 @@ class Job:
     done: "Callable[[Written], None]"
     """Called for each sample once it is complete."""
     failed: Callable[[Exception], None]
-    """Called once where `done` or `hear` raises; the job is cancelled then, and no other suffers."""
+    """Called where `done` or `hear` raises, or the output is not finite: the job is cancelled then, alone."""
     hear: Callable[[int, int], bool] | None = None
     """Called with a sample's number and each of its tokens; True ends that sample there."""
     cancelled: bool = False
-    read: "_Read | None" = None
-    """Its context, while samples are still to be seated."""
 
     def __post_init__(self) -> None:
         self.pending = deque(range(len(self.samplings)))
@@ -190,9 +188,13 @@ class Scheduler:
             job = self._waiting[0]
             tokens = max(tokens, len(job.context) + 1)
             rows = max(used + len(joining) + 1, len(self._owners))
-            if used + len(joining) >= self.most_rows or rows * self._slots.columns_for(tokens) > self._room:
+            if used + len(joining) >= self.most_rows:
                 break
-            if job.read is None and job not in reading:
+            if rows * self._slots.columns_for(tokens) > self._room:
+                if joining or not self._trim():
+                    break
+                continue
+            if job not in reading:
                 widest = max(len(one.context) for one in (job, *reading))
                 if reading and widest * (len(reading) + 1) > self._read_at_once:
                     break
@@ -203,10 +205,9 @@ class Scheduler:
                 self._waiting.append(job)
         if not joining:
             return
-        self._read(list(reading))
-        self._seat(joining)
+        self._seat(joining, self._read(list(reading)))
 
-    def _seat(self, joining: list[tuple[Job, int]]) -> None:
+    def _seat(self, joining: list[tuple[Job, int]], read: Mapping[Job, _Read]) -> None:
         slots = [slot for slot, owner in enumerate(self._owners) if owner is None]
         if more := max(0, len(joining) - len(slots)):
             slots += range(len(self._owners), len(self._owners) + more)
@@ -217,14 +218,19 @@ class Scheduler:
         self._slots.reserve(len(self._owners), max(len(job.context) for job, _ in joining) + 1)
         self._rows.seat(slots, [Begun(job.answering, job.limit, job.samplings[sample]) for job, sample in joining])
         for slot, (job, sample) in zip(slots, joining, strict=True):
-            assert job.read
-            self._slots.put(slot, *job.read.spans)
-            self._logits[slot] = job.read.logits
-            self._owners[slot] = _Owner(job, sample, self._begun, job.read.rating)
+            self._slots.put(slot, *read[job].spans)
+            self._logits[slot] = read[job].logits
+            self._owners[slot] = _Owner(job, sample, self._begun, read[job].rating)
             self._begun += 1
-        for job, _ in joining:
-            if not job.pending:
-                job.read = None
+
+    def _trim(self) -> bool:
+        """Give up free rows and unused columns; False where there are none."""
+        used = [slot for slot, owner in enumerate(self._owners) if owner]
+        before = len(self._owners), self._slots.columns
+        if len(used) == before[0] and self._slots.columns_of(used) == before[1]:
+            return False
+        self._keep(used)
+        return True
 
     def _arrange(self) -> None:
         """Take free rows out of the batch where nobody waits for them, and sort many rows by length now and then."""
@@ -244,16 +250,23 @@ class Scheduler:
         self._logits = self._logits[kept]
         self._owners = [self._owners[slot] for slot in slots]
 
-    def _make_room(self) -> list[int] | None:
-        """Before a step that outgrows the memory: the youngest rows go back to the queue; the slots that stay."""
+    def _make_room(self, over: Collection[int]) -> list[int] | None:
+        """Before a step that outgrows the memory: the youngest rows go back to the queue; the slots that stay.
+
+        Rows that are over stay for their last step: they would not end at the same place again.
+        """
         rows = {slot: owner for slot, owner in enumerate(self._owners) if owner}
         lengths = self._slots.lengths.tolist()
-        longest = max(lengths[slot] for slot in rows) + 1
-        if len(self._owners) * self._slots.columns_for(longest) <= self._room:
+
+        def fits(count: int) -> bool:
+            longest = max(lengths[slot] for slot in rows) + 1
+            return count * self._slots.columns_for(longest) <= self._room
+
+        if fits(len(self._owners)):
             return None
-        while len(rows) > 1 and len(rows) * self._slots.columns_for(longest) > self._room:
-            slot, owner = max(rows.items(), key=lambda item: item[1].number)
-            del rows[slot]
+        young = sorted((slot for slot in rows if slot not in over), key=lambda slot: rows[slot].number)
+        while young and len(rows) > 1 and not fits(len(rows)):
+            owner = rows.pop(young.pop())
             owner.job.pending.appendleft(owner.sample)
             if owner.job not in self._waiting:
                 self._waiting.appendleft(owner.job)
@@ -262,7 +275,7 @@ class Scheduler:
 
     # --- reading contexts -----------------------------------------------------------------------------------------
 
-    def _read(self, jobs: list[Job]) -> None:
+    def _read(self, jobs: list[Job]) -> dict[Job, _Read]:
         """Compute the caches of contexts, each once, behind what is known of their prompts."""
         version = sum(parameter._version for parameter in self.network.parameters())
         if version != self._version:  # the trainer has changed the weights in place
@@ -278,8 +291,7 @@ class Scheduler:
             read[context] = _Read((before, span), logits, rating)
             if before.tokens < shared - 1:
                 self._store.keep(context[:shared], span.first(shared))
-        for job in jobs:
-            job.read = read[job.context]
+        return {job: read[job.context] for job in jobs}
 
     def _known(self, prompt: tuple[int, ...], most: int) -> Span:
         """What the store has of a prompt, at most so many tokens: the last one of a context is always read."""
@@ -336,18 +348,22 @@ class Scheduler:
         owners, texts = [self._owners[slot] for slot in slots], self._rows.read(slots)
         ratings = [None] * len(slots) if hidden is None else self._rate(hidden)
         self._free(slots)
+        broken = False
         for owner, (tokens, logprobs), rating in zip(owners, texts, ratings, strict=True):
             assert owner
             if not all(map(math.isfinite, logprobs)):
                 owner.job.cancelled = True
                 owner.job.failed(SamplerError("the network's output is not finite: its weights are damaged"))
+                broken = True
                 continue
             written = Written(owner.job, owner.sample, tokens, logprobs, owner.before, rating)
             _call(owner.job, partial(owner.job.done, written))
+        if broken:
+            self._slots.clean()
 
     def _decode(self, tokens: Tensor, over: list[int]) -> None:
         """One token of every row through the network; rows that are over are rated and leave."""
-        stay = self._make_room()
+        stay = self._make_room(over)
         if stay is not None:
             tokens = tokens[torch.tensor(stay, device=self._device)]
             over = [at for at, slot in enumerate(stay) if slot in set(over)]

@@ -50,6 +50,13 @@ class Checkpoint:
     head: Head | None = None
     """What rates blocks, once it has been trained."""
 
+    def to(self, device: str) -> "Checkpoint":
+        """Moves network and head to a device; returns itself."""
+        self.network.to(device)
+        if self.head:
+            self.head.to(device)
+        return self
+
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the whole directory beside its place and move it there at once; an old one is replaced."""
@@ -112,16 +119,19 @@ def _read_head(folder: Path, shape: Shape) -> Head | None:
         head.load_state_dict(load_file(str(path)))
     except (SafetensorError, OSError, RuntimeError) as err:
         raise CheckpointError(f"{path} is damaged ({str(err).splitlines()[0]}): fetch or train it again") from err
+    if not all(bool(value.isfinite().all()) for value in head.state_dict().values()):
+        raise CheckpointError(f"{path} holds weights that are not finite: train it again")
     return head.eval()
 
 
 def _read_weights(folder: Path, shape: Shape) -> dict[str, Tensor]:
     """The weights under our names, in float32, from one file or from the shards that an index names."""
     index = folder / INDEX_FILE
-    files = sorted(set(_read_json(index)["weight_map"].values())) if index.exists() else [WEIGHTS_FILE]
-    if not all(isinstance(file, str) and Path(file).name == file for file in files):
-        raise CheckpointError(f"{index} names files outside of its folder")
-    weights = {name: value for file in files for name, value in load_file(str(folder / file)).items()}
+    named: Any = _read_json(index).get("weight_map") if index.exists() else {"": WEIGHTS_FILE}
+    files: list[Any] = list(named.values()) if isinstance(named, dict) else []
+    if not files or not all(isinstance(file, str) and Path(file).name == file for file in files):
+        raise CheckpointError(f"{index} does not name the files of the weights, in its own folder")
+    weights = {name: value for file in sorted(set(files)) for name, value in load_file(str(folder / file)).items()}
     return {name: value.float() for name, value in join(weights, shape).items()}
 
 

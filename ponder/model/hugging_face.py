@@ -18,6 +18,7 @@ JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_pro
 _ROPE = {"theta": "rope_theta", "type": "rope_type", "original": "original_max_position_embeddings"}
 _REFUSED = {"attention_bias": False, "mlp_bias": False, "use_sliding_window": False, "hidden_act": "silu"}
 """Settings that we do not compute, with the value at which they change nothing."""
+_REFUSED_ROPE = {"mscale": None, "mscale_all_dim": None, "truncate": True}
 
 
 # --- the config ----------------------------------------------------------------------------------------------------
@@ -42,7 +43,7 @@ def config_of(shape: Shape) -> dict[str, Any]:
 def shape_of(config: Mapping[str, Any], path: Path) -> Shape:
     """The shape that a ``config.json`` describes; raises CheckpointError for what we cannot compute."""
     kind = config.get("model_type")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         known = ", ".join(map(repr, ARCHITECTURES))
         raise CheckpointError(f"{path}: model_type {kind!r} is not supported, only {known} are")
     for name, harmless in _REFUSED.items():
@@ -61,15 +62,21 @@ def shape_of(config: Mapping[str, Any], path: Path) -> Shape:
         rms_norm_eps=_positive(given, "rms_norm_eps", path),
         rope=_rope(given, path),
         model_type=kind,
-        tie_word_embeddings=bool(given.get("tie_word_embeddings", kind == "qwen3")),
+        tie_word_embeddings=bool(given.get("tie_word_embeddings", False)),
     )
 
 
 def _rope(config: Mapping[str, Any], path: Path) -> Rope:
     """From ``rope_parameters``, or the ``rope_theta`` and ``rope_scaling`` of older configs."""
     found: dict[str, Any] = {"rope_theta": config.get("rope_theta", 10_000.0)}
-    found |= config.get("rope_scaling") or {}
-    found |= config.get("rope_parameters") or {}
+    for name in ("rope_scaling", "rope_parameters"):
+        part = config.get(name) or {}
+        if not isinstance(part, dict):
+            raise CheckpointError(f"{path} holds {name}={part!r:.60}, which is no object")
+        found |= part
+    for name, harmless in _REFUSED_ROPE.items():
+        if found.get(name, harmless) != harmless:
+            raise CheckpointError(f"{path}: {name}={found[name]!r:.60} of its RoPE is not supported")
     kind = found.get("rope_type", found.get("type", "default"))
     if kind not in TYPES:
         raise CheckpointError(f"{path}: rope_type {kind!r} is not supported, only {', '.join(TYPES)} are")
@@ -122,8 +129,13 @@ def split(weights: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
 def join(weights: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
     """Their weights under our names; raises RuntimeError where a part is missing or has another size."""
     found, left = dict[str, Tensor](), dict(weights)
-    if shape.tie_word_embeddings:
-        left.pop("lm_head.weight", None)  # some checkpoints hold the tied weight twice
+    if shape.tie_word_embeddings:  # some checkpoints hold the tied weight twice
+        head, embedding = left.pop("lm_head.weight", None), weights.get("model.embed_tokens.weight")
+        if head is not None and embedding is not None and not torch.equal(head, embedding):
+            raise RuntimeError("lm_head.weight is not the embedding, though the config ties them")
+    beyond = f"model.layers.{shape.num_hidden_layers - 1}."
+    if not any(name.startswith(beyond) for name in weights):
+        raise RuntimeError(f"no weights of layer {shape.num_hidden_layers - 1}")
     for name in weights:
         for ours, (first, *others) in JOINED.items():
             if f".{first}." not in name:

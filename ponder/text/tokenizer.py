@@ -104,4 +104,7 @@ def load_tokenizer(folder: Path) -> PonderTokenizer:
         raise CheckpointError(
             f"{path} lacks the markers {' '.join(missing[:3])}…: it was not made for thinking in blocks"
         )
+    spelled = [text for text in format.SPECIALS if tokenizer.special[text] in raw.encode(text).ids]
+    if spelled:  # a prompt could then close a thought or give an answer
+        raise CheckpointError(f'{path} takes {spelled[0]} in a text for the marker: it must be "special": true there')
     return tokenizer

@@ -136,6 +136,8 @@ def test_a_stop_text_ends_the_answer_before_it(sampler: LocalSampler) -> None:
         (Limit(5, 5), Sampling(temperature=float("nan")), "out of range"),
         (Limit(5, 5), Sampling(top_p=0.0), "out of range"),
         (Limit(5, 5), Sampling(top_k=-1), "out of range"),
+        (Limit(5, 5), Sampling(top_k=2**63), "out of range"),
+        (Limit(5, 5), Sampling(temperature=1e39), "out of range"),
         (Limit(5, 5), Sampling(min_p=2.0), "out of range"),
     ],
 )
@@ -163,6 +165,11 @@ def test_ratings_come_with_the_blocks_and_are_those_of_the_whole_text(micro_chec
         for rating, at in ((one.before, len(one.segment.context) - 1), (one.rating, n - 1)):
             assert rating
             assert (rating.value, rating.validity) == pytest.approx(tuple(right[at].tolist()), abs=1e-5)
+
+
+def test_an_endless_prompt_is_refused_before_it_is_encoded(sampler: LocalSampler) -> None:
+    with pytest.raises(SamplerError, match="characters"):
+        extend(sampler, [Prefix((Message("user", "x" * 10**6),), Effort.LOW)], [Limit(5, 5)], [Sampling()])
 
 
 def test_damaged_weights_are_an_error_of_the_request(micro_checkpoint: Path) -> None:

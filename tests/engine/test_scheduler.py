@@ -16,6 +16,7 @@ from ponder.engine.local import LocalSampler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
+from ponder.model.heads import new_head
 from ponder.model.network import Masked
 from ponder.model.sizes import shape_named
 from ponder.text.format import Place
@@ -53,7 +54,7 @@ def test_samples_of_one_context_are_those_of_separate_requests(sampler: LocalSam
 def test_a_known_prompt_is_not_read_again(sampler: LocalSampler) -> None:
     asyncio.run(sampler.extend(prefix(3), Limit(10, 4), [Sampling()]))
     first = sampler.scheduler.read_tokens
-    asyncio.run(sampler.extend(prefix(3, 1), Limit(10, 4), [Sampling()] * 20))
+    asyncio.run(sampler.extend(prefix(3, 1), Limit(10, 4), [Sampling()] * 12))
     state = len(sampler.context(prefix(3, 1))) - len(sampler.context(prefix(3)))
     assert sampler.scheduler.read_tokens - first == state
 
@@ -214,6 +215,39 @@ def test_a_small_memory_is_kept_and_changes_nothing(micro_checkpoint: Path) -> N
     assert small.scheduler.evicted > 0
     with pytest.raises(SamplerError, match="does not hold one row"):
         LocalSampler(checkpoint, most_bytes=1000)
+
+
+def test_a_longer_prompt_after_many_short_ones_is_not_stuck(micro_checkpoint: Path) -> None:
+    checkpoint = load_checkpoint(micro_checkpoint)
+    checkpoint.network.shape = replace(checkpoint.network.shape, max_position_embeddings=512)
+    sampler = LocalSampler(checkpoint, most_bytes=2 * token_bytes(checkpoint.network.shape) * 2600)
+    long = Prefix((Message("user", "what is the sum " * 12),), Effort.LOW)
+
+    async def run() -> None:
+        few = [Sampling(1.0, 1.0, seed) for seed in range(40)]
+        await sampler.extend(prefix(1), Limit(9, 5), few)
+        assert len(await asyncio.wait_for(sampler.extend(long, Limit(9, 5), few), 60)) == 40
+        together = [sampler.extend(one, Limit(30, 5), few) for one in (long, prefix(1), prefix(2))]
+        assert all(await asyncio.wait_for(asyncio.gather(*together), 60))
+
+    asyncio.run(run())
+
+
+def test_a_stop_text_holds_when_memory_is_short_and_blocks_are_rated(micro_checkpoint: Path) -> None:
+    loaded = load_checkpoint(micro_checkpoint)
+    loaded.network.shape = replace(loaded.network.shape, max_position_embeddings=256)
+    checkpoint = replace(loaded, head=new_head(loaded.network.shape.hidden_size))
+    answering = [replace(prefix(i), answering=True) for i in range(4)]
+    samplings = [Sampling(1.0, 1.0, seed) for seed in range(25)]
+
+    async def run(sampler: LocalSampler) -> list[Extension]:
+        limit = Limit(9, 150, ("e",))
+        return sum(await asyncio.gather(*(sampler.extend(one, limit, samplings) for one in answering)), [])
+
+    small = LocalSampler(checkpoint, most_bytes=2 * token_bytes(checkpoint.network.shape) * 1300)
+    whole, found = asyncio.run(run(LocalSampler(checkpoint))), asyncio.run(run(small))
+    assert [(x.answer, x.segment.generated) for x in found] == [(x.answer, x.segment.generated) for x in whole]
+    assert small.scheduler.evicted > 0
 
 
 PIECES = ("step", "the sum", "so it is 7", "again and over", "12 * 34")

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ponder.errors import CheckpointError
 from ponder.model.checkpoint import load_checkpoint, save_checkpoint
+from ponder.model.heads import new_head
 
 
 @pytest.fixture
@@ -51,6 +54,54 @@ def test_damage_is_named(folder: Path, file: str, text: str | None, words: str) 
         (folder / file).write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(folder)
+
+
+def test_a_head_comes_back_and_damage_to_it_is_named(folder: Path) -> None:
+    first = load_checkpoint(folder)
+    head = new_head(first.network.shape.hidden_size)
+    torch.nn.init.normal_(head.linear.bias)
+    save_checkpoint(replace(first, head=head), folder)
+    again = load_checkpoint(folder).head
+    assert again and torch.equal(again.linear.bias, head.linear.bias)
+    (folder / "heads.safetensors").write_bytes(b"zzz")
+    with pytest.raises(CheckpointError, match="heads.safetensors is damaged"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_type": ["qwen3"]}, "not supported"),
+        ({"rope_parameters": "yarn"}, "no object"),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, "'dynamic' is not supported"),
+        ({"rope_parameters": {"rope_type": "yarn", "mscale": 2.0}}, "mscale=2.0"),
+        ({"attention_bias": True}, "attention_bias=True"),
+        ({"num_hidden_layers": 10**5}, "no weights of layer 99999"),
+    ],
+)
+def test_what_we_cannot_compute_is_refused(folder: Path, change: dict[str, object], words: str) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(folder)
+
+
+def test_shards_are_read_and_only_from_the_folder(folder: Path) -> None:
+    whole = load_checkpoint(folder).network.state_dict()
+    weights = load_file(folder / "model.safetensors")
+    names = sorted(weights)
+    for number, part in enumerate((names[:5], names[5:])):
+        save_file({name: weights[name] for name in part}, folder / f"part-{number}.safetensors")
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    files = {name: f"part-{int(name in names[5:])}.safetensors" for name in names}
+    index.write_text(json.dumps({"weight_map": files}), encoding="utf-8")
+    for name, value in load_checkpoint(folder).network.state_dict().items():
+        assert torch.equal(value, whole[name])
+    for wrong in ({}, {"weight_map": []}, {"weight_map": {"a": 1}}, {"weight_map": {"a": "../x.safetensors"}}):
+        index.write_text(json.dumps(wrong), encoding="utf-8")
+        with pytest.raises(CheckpointError, match="does not name the files"):
+            load_checkpoint(folder)
 
 
 def test_truncated_weights_are_damage(folder: Path) -> None:

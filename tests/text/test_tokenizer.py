@@ -86,3 +86,11 @@ def test_damage_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
     with pytest.raises(CheckpointError, match="damaged"):
         load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_that_takes_spelled_markers_for_markers_is_refused(tmp_path: Path) -> None:
+    TOKENIZER.save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"special": true', '"special": false'), encoding="utf-8")
+    with pytest.raises(CheckpointError, match='must be "special": true'):
+        load_tokenizer(tmp_path)
