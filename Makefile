@@ -18,6 +18,7 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.sft
+	$(BIN)/python -m benchmarks.peers.setup
 	$(BIN)/python -m benchmarks.engine
 
 size:
