@@ -15,7 +15,7 @@ from ponder.seeds import seed_for
 from ponder.text.effort import BUDGETS, Budget
 from ponder.types import Block, Completion, Effort, Message, Tokens
 
-SIDE_BY_SIDE = 256
+SIDE_BY_SIDE = 512
 """Most chains that think in one batch."""
 SMALLEST_BLOCK = 8
 """With fewer thinking tokens left than this, a block is not begun."""
