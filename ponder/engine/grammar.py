@@ -1,5 +1,6 @@
 """The format as a state machine over tokens: which may come next at a place, and where each of them leads."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,20 @@ class Grammar:
             last[AT[place], special[BLOCKS.marker[mark].text]] = 0.0
             closing[AT[place]] = left
         return cls(torch.cat((allowed, last)).to(device), leads.to(device), closing.to(device))
+
+    @classmethod
+    def free(cls, ends: Collection[int], breaks: Collection[int], known: int, size: int, device: torch.device) -> "Grammar":
+        """Anything may be written, of the first `known` of `size` tokens.
+
+        `ends` are over everywhere, `breaks` only outside the answer, which begins where its marker stands in the
+        context; there is no end that tokens running out would force.
+        """
+        allowed = torch.zeros(2 * len(PLACES), size)
+        allowed[:, known:] = -torch.inf
+        leads = torch.arange(len(PLACES))[:, None].repeat(1, size)
+        leads[:, list(ends)] = AT[Place.DONE]
+        leads[AT[Place.BETWEEN], list(breaks)] = AT[Place.DONE]
+        return cls(allowed.to(device), leads.to(device), torch.full((len(PLACES),), torch.iinfo(torch.long).min).to(device))
 
     def masks(self, places: Tensor, left: Tensor) -> Tensor:
         """(B, V), what to add to the logits of rows at these places with so many tokens left."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ponder.model.sizes import Shape
+from ponder.model.sizes import Sizes
 
 GROWTH = 64
 """Columns by which the slots grow: memory follows what is generated, not what might be."""
@@ -43,13 +43,13 @@ class Span:
         return Span(self.keys[:, :, :tokens], self.values[:, :, :tokens])
 
 
-def empty_span(shape: Shape, device: torch.device) -> Span:
+def empty_span(shape: Sizes, device: torch.device) -> Span:
     """A span of no tokens."""
     size = (shape.num_hidden_layers, shape.num_key_value_heads, 0, shape.head_dim)
     return Span(torch.zeros(size, device=device), torch.zeros(size, device=device))
 
 
-def token_bytes(shape: Shape) -> int:
+def token_bytes(shape: Sizes) -> int:
     """What one token of one row takes in float32."""
     return 8 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim
 
@@ -61,7 +61,7 @@ class Slots:
     vain.
     """
 
-    def __init__(self, shape: Shape, device: torch.device) -> None:
+    def __init__(self, shape: Sizes, device: torch.device) -> None:
         size = (shape.num_hidden_layers, 0, shape.num_key_value_heads, 0, shape.head_dim)
         self.keys, self.values = torch.zeros(size, device=device), torch.zeros(size, device=device)
         self.lengths = torch.zeros(0, dtype=torch.long, device=device)
@@ -171,8 +171,9 @@ class Reading:
         seen = torch.arange(past, device=device) < behind[:, None]
         causal = (columns[:, None] >= columns).expand(len(known), -1, -1)
         self._mask = torch.cat((seen[:, None, :].expand(-1, width, -1), causal), dim=2)[:, None]
-        self.positions = behind[:, None] + columns
-        """(n, w)"""
+        ends = torch.tensor(self.new, device=device)[:, None] - 1
+        self.positions = behind[:, None] + torch.minimum(columns, ends)
+        """(n, w); padding stands at its row's last place, since some networks know no position beyond their window."""
         layers, _, heads, _, dim = self._known[0].shape
         self._new = [torch.zeros(layers, len(known), heads, width, dim, device=device) for _ in range(2)]
 

@@ -201,7 +201,7 @@ class RemoteSampler:
     async def _whole(self, prefix: Prefix, limit: Limit, sampling: Sampling) -> _Rest:
         """A whole completion; the server knows one limit alone, which holds thinking and answer together."""
         most = limit.answer if prefix.answering else limit.thinking + limit.answer
-        messages = [{"role": one.role, "content": _said(one)} for one in prefix.messages]
+        messages = [{"role": one.role, "content": format.shown(one, THINK_TAGS)} for one in prefix.messages]
         body = {"messages": messages, "reasoning_effort": prefix.effort, **self._drawn(most, sampling)}
         reply = await self._server.ask(body, _ChatReply)
         return _rest(reply.choices[0], reply.usage)
@@ -234,7 +234,7 @@ def _stops(dialect: Dialect, answering: bool, limit: Limit) -> list[str]:
 def _block(choice: _Text, usage: _Usage, dialect: Dialect) -> Extension:
     """The text of one request as a block, or as the end of thinking."""
     stopped = choice.finish_reason == "stop"
-    parser = _parsed(choice.text, stopped, dialect, answering=False)
+    parser = format.parse_on(pieces_of(choice.text, dialect), dialect, answering=False, closed=stopped)
     parsed = parser.result()
     spent = Tokens(usage.prompt_tokens, thinking=usage.completion_tokens)
     over = parser.place in (Place.ANSWER, Place.DONE) or (stopped and not choice.text.strip())
@@ -247,30 +247,11 @@ def _block(choice: _Text, usage: _Usage, dialect: Dialect) -> Extension:
 
 def _answer(choice: _Text, usage: _Usage, dialect: Dialect, limit: Limit) -> Extension:
     """The text of one request as the answer."""
-    parsed = _parsed(choice.text, choice.finish_reason == "stop", dialect, answering=True).result()
+    stopped = choice.finish_reason == "stop"
+    parsed = format.parse_on(pieces_of(choice.text, dialect), dialect, answering=True, closed=stopped).result()
     answer, ended = before_stop(parsed.answer, parsed.ended, limit.stop)
     spent = Tokens(usage.prompt_tokens, answer=usage.completion_tokens)
     return Extension(None, answer, ended, _segment(choice), spent=spent)
-
-
-def _parsed(text: str, stopped: bool, dialect: Dialect, answering: bool) -> Parser:
-    """Reads what follows a prefix; the marker that the server may have left out is put back."""
-    parser = Parser(dialect)
-    if answering:
-        parser.eat(dialect.marker[Mark.ANSWER])
-    elif not dialect.folds:
-        parser.eat(dialect.marker[Mark.BLOCK])
-    for piece in pieces_of(text, dialect):
-        parser.eat(piece)
-    if stopped and answering and parser.place is Place.ANSWER:
-        parser.eat(dialect.marker[Mark.END])
-    elif stopped and parser.place in (Place.HEADLINE, Place.THOUGHTS, Place.SUMMARY):
-        parser.eat(dialect.marker[Mark.END_BLOCK])
-    return parser
-
-
-def _said(message: Message) -> str:
-    return format.visible(message.content, THINK_TAGS) if message.role == "assistant" else message.content
 
 
 def _segment(choice: _Text) -> Segment:

@@ -1,6 +1,7 @@
 """The one dial for model size: each name is a Qwen3 shape."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from ponder.errors import ConfigError
 from ponder.model.rope import Rope
@@ -21,6 +22,23 @@ ARCHITECTURES = {
     "llama": Architecture(qk_norm=False, qkv_bias=False),
 }
 """By the ``model_type`` of their ``config.json``."""
+
+
+class Sizes(Protocol):
+    """What caches, heads and schedulers need to know of a network, ours or another's."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def num_hidden_layers(self) -> int: ...
+    @property
+    def num_key_value_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def max_position_embeddings(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,7 +209,7 @@ def render_context(
     Where nothing folds, it is all blocks, and the prompt has no place for the effort.
     """
     if not dialect.folds:
-        return _unfolded_context(messages, blocks, answering, dialect)
+        return [*render_chatml(messages, dialect), *render_thought(blocks, answering=answering, dialect=dialect)]
     return [*render_prompt(messages, effort), *render_state(blocks, window, answering=answering)]
 
 
@@ -219,14 +219,26 @@ def render_state(blocks: Thought, window: int | None, *, answering: bool = False
     return [*folds, BLOCKS.marker[Mark.ANSWER]] if answering else folds
 
 
-def _unfolded_context(messages: Sequence[Message], blocks: Thought, answering: bool, dialect: Dialect) -> list[Piece]:
+def render_chatml(messages: Sequence[Message], dialect: Dialect = THINK_TAGS) -> list[Piece]:
+    """The conversation up to where the model's own turn begins, as most models write it that do not fold."""
     pieces: list[Piece] = []
     for message in messages:
-        content = visible(message.content, dialect) if message.role == "assistant" else message.content
-        pieces += [_TURN, Piece(f"{message.role}\n{content}"), dialect.marker[Mark.END], Piece("\n")]
-    pieces += [_TURN, Piece("assistant\n"), dialect.marker[Mark.BLOCK], Piece("\n")]
+        pieces += [_TURN, Piece(f"{message.role}\n{shown(message, dialect)}"), dialect.marker[Mark.END], Piece("\n")]
+    return [*pieces, _TURN, Piece("assistant\n")]
+
+
+def shown(message: Message, dialect: Dialect) -> str:
+    """What of a turn later turns see: of an assistant's, the answer alone."""
+    return visible(message.content, dialect) if message.role == "assistant" else message.content
+
+
+def render_thought(blocks: Thought, *, answering: bool = False, dialect: Dialect = THINK_TAGS) -> list[Piece]:
+    """What follows the prompt where nothing folds: all blocks, and the thought's end where the answer must come."""
+    pieces = [dialect.marker[Mark.BLOCK], Piece("\n")]
     pieces += [piece for block in blocks for piece in render_block(block, dialect=dialect)]
-    return [*pieces, dialect.marker[Mark.ANSWER], Piece("\n\n")] if answering else pieces
+    if not answering:
+        return pieces
+    return [*pieces, *([] if blocks else [Piece("\n")]), dialect.marker[Mark.ANSWER], Piece("\n\n")]
 
 
 def sections(
@@ -325,6 +337,25 @@ def pieces_of(text: str, dialect: Dialect = BLOCKS) -> Iterator[Piece]:
         start = found.end()
     if start < len(text):
         yield Piece(text[start:])
+
+
+def parse_on(pieces: Iterable[Piece], dialect: Dialect, *, answering: bool, closed: bool) -> Parser:
+    """Reads what was written after a prefix, which left off in the answer or before the next block.
+
+    Where it is `closed`, the marker that ended the block or the answer was left out, and is put back.
+    """
+    parser = Parser(dialect)
+    if answering:
+        parser.eat(dialect.marker[Mark.ANSWER])
+    elif not dialect.folds:
+        parser.eat(dialect.marker[Mark.BLOCK])
+    for piece in pieces:
+        parser.eat(piece)
+    if closed and answering and parser.place is Place.ANSWER:
+        parser.eat(dialect.marker[Mark.END])
+    elif closed and parser.place in (Place.HEADLINE, Place.THOUGHTS, Place.SUMMARY):
+        parser.eat(dialect.marker[Mark.END_BLOCK])
+    return parser
 
 
 def parse(text: str, dialect: Dialect = BLOCKS) -> Parsed:
