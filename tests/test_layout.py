@@ -30,6 +30,9 @@ TORCH = (
     "engine/grammar.py",
     "engine/rows.py",
     "engine/scheduler.py",
+    "engine/form.py",
+    "engine/folding.py",
+    "engine/paragraphs.py",
     "train/",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -14,7 +14,7 @@ from rich.text import Text
 from ponder.cli.output import clean
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.text import format
-from ponder.text.format import BLOCKS, Place
+from ponder.text.format import BLOCKS, Dialect, Place
 from ponder.text.stream import Closed, Delta, Stream
 from ponder.types import Block
 
@@ -31,6 +31,7 @@ class Display:
     console: Console
     show_thoughts: bool = False
     quiet: bool = False
+    dialect: Dialect = BLOCKS
     _stream: Stream = field(default_factory=Stream)
     _open: dict[Place, str] = field(default_factory=dict[Place, str])
     _shown: int = 0
@@ -39,9 +40,11 @@ class Display:
 
     def begin(self, answering: bool) -> None:
         """An extension is about to be generated."""
-        self._stream, self._open, self._shown = Stream(), {}, 0
+        self._stream, self._open, self._shown = Stream(self.dialect), {}, 0
         if answering:
-            self._stream.feed(BLOCKS.marker[format.Mark.ANSWER].text)
+            self._stream.feed(self.dialect.marker[format.Mark.ANSWER].text)
+        elif not self.dialect.folds:  # such a thought has begun in the prompt
+            self._stream.feed(self.dialect.marker[format.Mark.BLOCK].text)
         if self.console.is_terminal and not self.quiet:
             self._live = Live(console=self.console, transient=True, refresh_per_second=20)
             self._live.start()
@@ -74,7 +77,7 @@ class Display:
             self.console.print(Text(f"▸ {headline} … cut off", style="yellow"))
 
     def _opened(self) -> Group:
-        headline = Text(f"▸ {clean(self._open[Place.HEADLINE])}", style="bold") if self._open else Text()
+        headline = Text(f"▸ {clean(self._open.get(Place.HEADLINE, ''))}", style="bold") if self._open else Text()
         below = self._open.get(Place.THOUGHTS, "") + "\n" * (Place.SUMMARY in self._open)
         thoughts = Text(clean(below + self._open.get(Place.SUMMARY, "")), style="dim")
         lines = thoughts.wrap(self.console, max(20, self.console.width - 2))
@@ -88,7 +91,8 @@ class Display:
         if self.show_thoughts:
             for thought in clean(block.thoughts).splitlines():
                 line += Text(f"\n  {thought}", style="dim")
-            line += Text("\n  = " + clean(block.summary).replace("\n", "\n    "))
+            if block.summary or self.dialect.folds:
+                line += Text("\n  = " + clean(block.summary).replace("\n", "\n    "))
         elif "\n" in block.summary:
             line += Text("\n    " + clean(block.summary).replace("\n", "\n    "), style="dim")
         else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import ponder
+from ponder.cli import output
 from ponder.errors import CheckpointError, ConfigError
 from ponder.interfaces import Sampler
 from ponder.text.effort import effort_named
@@ -74,6 +75,7 @@ class Model:
     name: str
     style: str = "thinking"
     """`thinking`, or `direct` for one that only answers."""
+    dialect: str = BLOCKS.name
 
     def effort(self, wanted: str | None) -> Effort:
         """The effort asked for, checked against what the model can do; by default medium, or none for a direct one."""
@@ -126,13 +128,19 @@ def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE) ->
         return _remote(upstream, given)
     folder = find_model(given)
     from ponder.engine.local import LocalSampler
+    from ponder.engine.scheduler import MOST_BYTES, least_bytes
     from ponder.model.checkpoint import load_checkpoint
     from ponder.model.device import pick_device, settle_decoding_threads
 
     picked = pick_device(device)
     checkpoint = load_checkpoint(folder).to(picked.value)
-    settle_decoding_threads(picked.value, checkpoint.network.shape.hidden_size)
-    return Model(LocalSampler(checkpoint), checkpoint.config.name, checkpoint.config.style)
+    config, shape = checkpoint.config, checkpoint.network.shape
+    for note in checkpoint.notes:
+        output.note(f"{config.name}: {note}", style="yellow")
+    settle_decoding_threads(picked.value, shape.hidden_size)
+    # Caches grow with what is generated: a large model's budget only says how far they may.
+    sampler = LocalSampler(checkpoint, most_bytes=max(MOST_BYTES, least_bytes(shape)))
+    return Model(sampler, config.name, config.style, config.dialect)
 
 
 def _remote(upstream: Upstream, given: Path | None) -> Model:
@@ -151,7 +159,7 @@ def _remote(upstream: Upstream, given: Path | None) -> Model:
         dialect=upstream.dialect,
         fold_window=upstream.window or None,
     )
-    return Model(RemoteSampler(endpoint), upstream.model)
+    return Model(RemoteSampler(endpoint), upstream.model, dialect=upstream.dialect)
 
 
 def check_sampling(temperature: float, top_p: float) -> None:

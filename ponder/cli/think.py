@@ -27,6 +27,7 @@ from ponder.cli.models import (
 from ponder.cli.output import JsonOption
 from ponder.errors import PonderError, ProblemError
 from ponder.text.effort import effort_named
+from ponder.text.format import DIALECTS
 from ponder.think import Request
 from ponder.think import think as think_all
 from ponder.types import Completion, Effort, Ended, Message
@@ -127,8 +128,9 @@ def open_thinker(
     models.check_sampling(temperature, top_p)
     if effort is not None:
         effort_named(effort)
-    display = Display(output.stderr(), show_thoughts, quiet)
-    return Thinker(models.load(model, device, upstream), display, temperature, top_p, seed)
+    loaded = models.load(model, device, upstream)
+    display = Display(output.stderr(), show_thoughts, quiet, DIALECTS[loaded.dialect])
+    return Thinker(loaded, display, temperature, top_p, seed)
 
 
 def show_answer(completion: Completion, effort: Effort, seconds: float) -> None:

@@ -54,7 +54,9 @@ class Grammar:
         return cls(torch.cat((allowed, last)).to(device), leads.to(device), closing.to(device))
 
     @classmethod
-    def free(cls, ends: Collection[int], breaks: Collection[int], known: int, size: int, device: torch.device) -> "Grammar":
+    def free(
+        cls, ends: Collection[int], breaks: Collection[int], known: int, size: int, device: torch.device
+    ) -> "Grammar":
         """Anything may be written, of the first `known` of `size` tokens.
 
         `ends` are over everywhere, `breaks` only outside the answer, which begins where its marker stands in the
@@ -65,7 +67,9 @@ class Grammar:
         leads = torch.arange(len(PLACES))[:, None].repeat(1, size)
         leads[:, list(ends)] = AT[Place.DONE]
         leads[AT[Place.BETWEEN], list(breaks)] = AT[Place.DONE]
-        return cls(allowed.to(device), leads.to(device), torch.full((len(PLACES),), torch.iinfo(torch.long).min).to(device))
+        return cls(
+            allowed.to(device), leads.to(device), torch.full((len(PLACES),), torch.iinfo(torch.long).min).to(device)
+        )
 
     def masks(self, places: Tensor, left: Tensor) -> Tensor:
         """(B, V), what to add to the logits of rows at these places with so many tokens left."""

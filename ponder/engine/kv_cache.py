@@ -42,6 +42,12 @@ class Span:
         """The part of it that holds its first tokens, at most all of them."""
         return Span(self.keys[:, :, :tokens], self.values[:, :, :tokens])
 
+    def joined(self, other: "Span") -> "Span":
+        """Both, one after the other."""
+        if not self.tokens:
+            return other
+        return Span(torch.cat((self.keys, other.keys), dim=2), torch.cat((self.values, other.values), dim=2))
+
 
 def empty_span(shape: Sizes, device: torch.device) -> Span:
     """A span of no tokens."""
@@ -52,6 +58,11 @@ def empty_span(shape: Sizes, device: torch.device) -> Span:
 def token_bytes(shape: Sizes) -> int:
     """What one token of one row takes in float32."""
     return 8 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim
+
+
+def columns(tokens: int) -> int:
+    """Columns of a buffer that holds so many tokens."""
+    return -(-tokens // GROWTH) * GROWTH
 
 
 class Slots:
@@ -81,12 +92,12 @@ class Slots:
 
     def columns_for(self, tokens: int) -> int:
         """Columns there will be when a row has so many tokens."""
-        return max(self.columns, -(-tokens // GROWTH) * GROWTH)
+        return max(self.columns, columns(tokens))
 
     def columns_of(self, slots: Sequence[int]) -> int:
         """Columns that these rows need."""
         lengths = self.lengths.tolist()
-        return -(-max((lengths[slot] for slot in slots), default=0) // GROWTH) * GROWTH
+        return columns(max((lengths[slot] for slot in slots), default=0))
 
     def clean(self) -> None:
         """Take out what is not finite: a free row's leavings must not meet the next one's mask."""

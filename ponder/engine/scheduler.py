@@ -1,8 +1,8 @@
 """Continuous batching: rows join and leave at every step, and all of them decode one token a step.
 
-A job is one context and n samplings of what follows it. Its context is read once, whatever n is, and a prompt that was
-read before is not read again. A job with many samples takes turns with the others for free rows. Memory stays within
-a budget: a row that has no room waits, and where the rows outgrow the budget the youngest one begins again later.
+A job is one context and n samplings of what follows it. Its context is read once, whatever n is, and what is remembered
+of its beginning not at all. A job with many samples takes turns with the others for free rows. Memory stays within a
+budget: a row that has no room waits, and where the rows outgrow the budget the youngest one begins again later.
 """
 
 import math
@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from ponder.engine.grammar import Grammar
-from ponder.engine.kv_cache import Reading, Slots, Span, Store, empty_span, token_bytes
+from ponder.engine.kv_cache import Reading, Slots, Span, Store, columns, empty_span, token_bytes
 from ponder.engine.rows import Begun, Rows
 from ponder.errors import SamplerError
 from ponder.interfaces import Limit, Sampling
 from ponder.model.heads import Head
-from ponder.model.network import Network
+from ponder.model.network import Causal
+from ponder.model.sizes import Sizes
 
 READ_AT_ONCE = 8192
 """Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
@@ -56,6 +57,8 @@ class Job:
     """Called where `done` or `hear` raises, or the output is not finite: the job is cancelled then, alone."""
     hear: Callable[[int, int], bool] | None = None
     """Called with a sample's number and each of its tokens; True ends that sample there."""
+    after: Sequence[tuple[int, ...]] = ()
+    """Earlier contexts that this one goes on from, as far as they are the same; the first that is remembered counts."""
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -97,7 +100,7 @@ class _Owner(NamedTuple):
 class Scheduler:
     """One network's batch of rows, and the jobs that wait for a row."""
 
-    network: Network
+    network: Causal
     grammar: Grammar
     most_rows: int = MOST_ROWS
     most_bytes: int = MOST_BYTES
@@ -121,11 +124,10 @@ class Scheduler:
         self._room = self.most_bytes // 2 // token_bytes(shape)
         """Tokens of all rows together, unused columns included."""
         self._read_at_once = min(READ_AT_ONCE, self.most_bytes // 8 // token_bytes(shape))
-        if self._room < self._slots.columns_for(shape.max_position_embeddings):
+        if self.most_bytes < (least := least_bytes(shape)):
             raise SamplerError(
                 f"a memory budget of {self.most_bytes:,} bytes does not hold one row of "
-                f"{shape.max_position_embeddings:,} tokens: give it at least "
-                f"{2 * token_bytes(shape) * self._slots.columns_for(shape.max_position_embeddings):,}"
+                f"{shape.max_position_embeddings:,} tokens: give it at least {least:,}"
             )
         self._version = -1
         self._logits = torch.zeros(0, shape.vocab_size, device=self._device)
@@ -281,22 +283,22 @@ class Scheduler:
         if version != self._version:  # the trainer has changed the weights in place
             self._store.clear()
             self._version = version
-        contexts = {job.context: job.shared for job in jobs}
-        known = [self._known(context[:shared], len(context) - 1) for context, shared in contexts.items()]
+        contexts = {job.context: job for job in jobs}
+        known = [self._known(job) for job in contexts.values()]
         parts = [(span, context[span.tokens :]) for span, context in zip(known, contexts, strict=True)]
         read: dict[tuple[int, ...], _Read] = {}
-        for (context, shared), before, (span, logits, rating) in zip(
-            contexts.items(), known, self._compute(parts), strict=True
-        ):
-            read[context] = _Read((before, span), logits, rating)
-            if before.tokens < shared - 1:
-                self._store.keep(context[:shared], span.first(shared))
+        for job, before, (span, logits, rating) in zip(contexts.values(), known, self._compute(parts), strict=True):
+            read[job.context] = _Read((before, span), logits, rating)
+            if before.tokens < job.shared - 1:
+                self._store.keep(job.context[: job.shared], before.joined(span).first(job.shared))
         return {job: read[job.context] for job in jobs}
 
-    def _known(self, prompt: tuple[int, ...], most: int) -> Span:
-        """What the store has of a prompt, at most so many tokens: the last one of a context is always read."""
-        found = self._store.find(prompt) if prompt else None
-        return found.first(most) if found else empty_span(self.network.shape, self._device)
+    def _known(self, job: Job) -> Span:
+        """What the store has of a context, at most all but its last token, which is always read."""
+        for ids in (job.context[: job.shared], *job.after):
+            if ids and (found := self._store.find(ids)):
+                return found.first(min(_common(ids, job.context), len(job.context) - 1))
+        return empty_span(self.network.shape, self._device)
 
     def _compute(
         self, parts: list[tuple[Span, tuple[int, ...]]]
@@ -373,6 +375,16 @@ class Scheduler:
         self._slots.lengths += self._rows.active
         self._logits = self.network.logits(hidden).float()
         self._finish(over, hidden[torch.tensor(over, dtype=torch.long, device=self._device)])
+
+
+def least_bytes(shape: Sizes) -> int:
+    """The memory budget in which one row of a network may fill its window."""
+    return 2 * token_bytes(shape) * columns(shape.max_position_embeddings)
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many first tokens are the same."""
+    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
 def _call(job: Job, tell: Callable[[], object]) -> object:

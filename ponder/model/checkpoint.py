@@ -1,9 +1,13 @@
-"""A checkpoint is an ordinary Hugging Face directory, plus ``ponder.json``; this is its only reader and writer."""
+"""A checkpoint is an ordinary Hugging Face directory, plus ``ponder.json``; this is its only reader and writer.
+
+A directory without that file is read as well: its model thinks between think tags, in its own tokens and by its own
+chat template. What is neither Qwen3, Qwen2 nor Llama runs by its own forward in transformers.
+"""
 
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ponder.errors import CheckpointError
+from ponder.errors import CheckpointError, ConfigError
+from ponder.model.chat import Chat
+from ponder.model.foreign import Foreign, load_foreign
 from ponder.model.heads import Head
 from ponder.model.hugging_face import config_of, join, shape_of, split
 from ponder.model.network import Network
-from ponder.model.sizes import Shape
+from ponder.model.sizes import ARCHITECTURES, Shape
 from ponder.text import format
-from ponder.text.tokenizer import PonderTokenizer, load_tokenizer
+from ponder.text.foreign import ForeignTokenizer, load_foreign_tokenizer
+from ponder.text.tokenizer import PonderTokenizer, load_tokenizer, read_tokenizer
 
 PONDER_FILE, CONFIG_FILE, WEIGHTS_FILE = "ponder.json", "config.json", "model.safetensors"
 INDEX_FILE, HEADS_FILE = "model.safetensors.index.json", "heads.safetensors"
+TEMPLATE_FILE, TOKENIZER_CONFIG_FILE = "chat_template.jinja", "tokenizer_config.json"
+GENERATION_CONFIG_FILE = "generation_config.json"
+LONGEST = 16_384
+"""Tokens that a model without ``ponder.json`` reads at most, twice what the highest effort thinks: all take memory."""
 
 
 class PonderConfig(pydantic.BaseModel):
@@ -44,11 +55,15 @@ class PonderConfig(pydantic.BaseModel):
 class Checkpoint:
     """A network with its tokenizer and settings."""
 
-    network: Network
-    tokenizer: PonderTokenizer
+    network: Network | Foreign
+    tokenizer: PonderTokenizer | ForeignTokenizer
     config: PonderConfig
     head: Head | None = None
     """What rates blocks, once it has been trained."""
+    chat: Chat | None = None
+    """How its model reads a conversation, where that is not Ponder's way."""
+    notes: tuple[str, ...] = ()
+    """What whoever uses it should be told: a slower path, a shorter window."""
 
     def to(self, device: str) -> "Checkpoint":
         """Moves network and head to a device; returns itself."""
@@ -57,14 +72,24 @@ class Checkpoint:
             self.head.to(device)
         return self
 
+    def own(self) -> tuple[Network, PonderTokenizer]:
+        """Network and tokenizer of a checkpoint that can be trained; raises ConfigError for any other."""
+        if not isinstance(self.network, Network) or not isinstance(self.tokenizer, PonderTokenizer):
+            raise ConfigError(
+                f"{self.config.name} was not made for thinking in blocks, so it can think but not be trained: "
+                "begin from nothing, or from a checkpoint that ponder train wrote"
+            )
+        return self.network, self.tokenizer
+
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the whole directory beside its place and move it there at once; an old one is replaced."""
+    network, tokenizer = checkpoint.own()
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     names = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-    shape, special = checkpoint.network.shape, checkpoint.tokenizer.special
+    shape, special = network.shape, tokenizer.special
     ends = {
         "eos_token_id": special[format.BLOCKS.marker[format.Mark.END].text],
         "pad_token_id": special[format.PAD.text],
@@ -72,8 +97,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     config = config_of(shape) | ends | {"dtype": names[dtype]}
     (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (part / PONDER_FILE).write_text(checkpoint.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    checkpoint.tokenizer.save(part)
-    weights = split(checkpoint.network.state_dict(), shape)
+    tokenizer.save(part)
+    weights = split(network.state_dict(), shape)
     weights = {name: value.detach().to(dtype).contiguous() for name, value in weights.items()}
     save_file(weights, str(part / WEIGHTS_FILE), metadata={"format": "pt"})
     if checkpoint.head:
@@ -87,15 +112,55 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint directory; what is missing or damaged is said with the file's name."""
     if not folder.is_dir():
         raise CheckpointError(f"no model directory {str(folder)!r}: give --model a folder that ponder train wrote")
-    settings = _read_json(folder / PONDER_FILE)
+    config, settings = _read_config(folder), _read_json(folder / CONFIG_FILE)
+    folds = config.dialect == format.BLOCKS.name
+    tokenizer = load_tokenizer(folder) if folds else load_foreign_tokenizer(folder, _ends(folder, settings))
+    network, notes = _read_network(folder, settings, tokenizer.size, folds)
+    chat = Chat(folder, tokenizer, _has_template(folder)) if isinstance(tokenizer, ForeignTokenizer) else None
+    return Checkpoint(network, tokenizer, config, _read_head(folder, network.shape.hidden_size), chat, notes)
+
+
+def _read_config(folder: Path) -> PonderConfig:
+    """What ``ponder.json`` says, or what holds where there is none."""
+    path = folder / PONDER_FILE
+    if not path.exists() and (folder / CONFIG_FILE).exists():
+        raw = read_tokenizer(folder)
+        if all(raw.token_to_id(text) is None for text in format.SPECIALS):
+            return PonderConfig(name=folder.resolve().name, dialect=format.THINK_TAGS.name)
     try:
-        config = PonderConfig.model_validate(settings)
+        config = PonderConfig.model_validate(_read_json(path))
     except pydantic.ValidationError as err:
-        raise CheckpointError(f"{folder / PONDER_FILE} does not fit: {err.errors()[0]['msg']}") from err
-    tokenizer = load_tokenizer(folder)
-    shape = shape_of(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
-    if shape.vocab_size != tokenizer.size:
-        raise CheckpointError(f"{folder}: the network knows {shape.vocab_size} tokens, the tokenizer {tokenizer.size}")
+        raise CheckpointError(f"{path} does not fit: {err.errors()[0]['msg']}") from err
+    if config.dialect not in format.DIALECTS:
+        known = ", ".join(format.DIALECTS)
+        raise CheckpointError(f"{path} does not fit: dialect {config.dialect!r} is unknown, there are {known}")
+    return config
+
+
+def _read_network(
+    folder: Path, settings: dict[str, Any], known: int, folds: bool
+) -> tuple[Network | Foreign, tuple[str, ...]]:
+    """The network for a tokenizer of `known` tokens, by our own code where we have it, and what is to be said of it."""
+    kind = settings.get("model_type")
+    if isinstance(kind, str) and kind not in ARCHITECTURES:
+        network, notes = load_foreign(folder)
+        _check_entries(folder, network.shape.vocab_size, known, folds)
+    else:
+        shape = shape_of(settings, folder / CONFIG_FILE)
+        _check_entries(folder, shape.vocab_size, known, folds)
+        network, notes = _read_own(folder, shape), ()
+    if not folds and network.shape.max_position_embeddings > LONGEST:
+        notes += (f"it reads at most {LONGEST:,} of {network.shape.max_position_embeddings:,} tokens here",)
+        network.shape = replace(network.shape, max_position_embeddings=LONGEST)  # type: ignore[assignment]
+    return network, notes
+
+
+def _check_entries(folder: Path, entries: int, known: int, folds: bool) -> None:
+    if entries < known or (folds and entries != known):  # other people's embeddings are often rounded up
+        raise CheckpointError(f"{folder}: the network knows {entries} tokens, the tokenizer {known}")
+
+
+def _read_own(folder: Path, shape: Shape) -> Network:
     path = folder / WEIGHTS_FILE
     try:
         weights = _read_weights(folder, shape)
@@ -107,14 +172,29 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is missing or damaged ({reason}): fetch or train it again") from err
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise CheckpointError(f"{path} holds weights that are not finite: train it again")
-    return Checkpoint(network.eval(), tokenizer, config, _read_head(folder, shape))
+    return network.eval()
 
 
-def _read_head(folder: Path, shape: Shape) -> Head | None:
+def _ends(folder: Path, settings: dict[str, Any]) -> frozenset[int]:
+    """The tokens that end a turn, by the directory's settings."""
+    path = folder / GENERATION_CONFIG_FILE
+    text = settings.get("text_config")
+    sources = (settings, text if isinstance(text, dict) else {}, _read_json(path) if path.exists() else {})
+    found = [source.get("eos_token_id") for source in sources]
+    ids = [id_ for value in found for id_ in (value if isinstance(value, list) else [value])]
+    return frozenset(id_ for id_ in ids if isinstance(id_, int))
+
+
+def _has_template(folder: Path) -> bool:
+    path = folder / TOKENIZER_CONFIG_FILE
+    return (folder / TEMPLATE_FILE).is_file() or (path.exists() and bool(_read_json(path).get("chat_template")))
+
+
+def _read_head(folder: Path, hidden: int) -> Head | None:
     path = folder / HEADS_FILE
     if not path.exists():
         return None
-    head = Head(shape.hidden_size)
+    head = Head(hidden)
     try:
         head.load_state_dict(load_file(str(path)))
     except (SafetensorError, OSError, RuntimeError) as err:
@@ -139,7 +219,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing: {path.parent} is not a Ponder checkpoint") from None
+        raise CheckpointError(f"{path} is missing: {path.parent} is not a model directory") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as err:
         raise CheckpointError(f"{path} is damaged ({err})") from err
     if not isinstance(value, dict):

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ponder.errors import CheckpointError
 from ponder.model.network import Attend, Masked
+from ponder.model.sizes import ARCHITECTURES
 
 NAME = "ponder"
 """Our attention's name in transformers."""
@@ -244,9 +245,10 @@ def _compared(model: Any, sizes: ForeignSizes) -> Foreign:
 # --- loading -------------------------------------------------------------------------------------------------------
 
 
-def load_foreign(folder: Path) -> Foreign:
-    """The model of a Hugging Face directory, in float32; raises CheckpointError for one that cannot be run here.
+def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
+    """The model of a Hugging Face directory, in float32, and what its user should know of it.
 
+    Raises CheckpointError for one that cannot be run here.
     Weights come from safetensors alone, and no code from the directory is run.
     """
     library = transformers()
@@ -267,15 +269,28 @@ def load_foreign(folder: Path) -> Foreign:
             )
             wrong = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
             if wrong:
-                raise CheckpointError(f"{len(wrong)} weights are missing or have another size, {sorted(wrong)[0]} first")
+                raise CheckpointError(
+                    f"{len(wrong)} weights are missing or have another size, {sorted(wrong)[0]} first"
+                )
             if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
                 raise CheckpointError("some weights are not finite: fetch or train it again")
-            return _compared(model.eval(), sizes)
+            foreign = _compared(model.eval(), sizes)
+            return foreign, _notes(config, foreign)
     except CheckpointError as err:
         raise CheckpointError(f"{folder}: {err}") from err
     except Exception as err:  # their models fail in any way they like, and none of it may end in a traceback
         reason = " ".join(str(err).split())[:300] or type(err).__name__
         raise CheckpointError(f"{folder} cannot be run by transformers ({reason})") from err
+
+
+def _notes(config: Any, foreign: Foreign) -> tuple[str, ...]:
+    window, whole = foreign.shape.max_position_embeddings, config.get_text_config().max_position_embeddings
+    slow = f"{config.model_type} runs by its own forward in transformers, slower than {', '.join(ARCHITECTURES)} here"
+    return (
+        (slow, f"it reads at most {window:,} of {whole:,} tokens here, where windows of attention do not slide")
+        if window < whole
+        else (slow,)
+    )
 
 
 def _sizes(config: Any) -> ForeignSizes:
@@ -286,7 +301,7 @@ def _sizes(config: Any) -> ForeignSizes:
     if getattr(config, "quantization_config", None):
         raise CheckpointError("quantization_config is set: only whole weights are supported")
     names = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
-    values = {name: getattr(text, name, None) for name in names}
+    values: dict[str, Any] = {name: getattr(text, name, None) for name in names}
     if values["max_position_embeddings"] is None:
         raise CheckpointError(
             f"the config of {config.model_type} has no max_position_embeddings: state spaces, and attention that knows "

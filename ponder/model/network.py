@@ -4,6 +4,7 @@ One forward serves training and decoding: an `Attend` says who looks at whom (a 
 stay float32; autocast makes the matrix products bfloat16 where that is faster.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ponder.model.rope import turns
-from ponder.model.sizes import ARCHITECTURES, Shape
+from ponder.model.sizes import ARCHITECTURES, Shape, Sizes
 
 
 class Attend(Protocol):
@@ -21,6 +22,16 @@ class Attend(Protocol):
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Queries (B, t, H, D), keys and values (B, t, K, D) of one layer's new tokens; returns (B, t, H, D)."""
         ...
+
+
+class Causal(Protocol):
+    """A causal language model, ours or another's: all that the engine needs of one."""
+
+    @property
+    def shape(self) -> Sizes: ...
+    def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor: ...
+    def logits(self, hidden: Tensor) -> Tensor: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 @dataclass(frozen=True)

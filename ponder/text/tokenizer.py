@@ -88,15 +88,20 @@ def train_tokenizer(texts: Iterable[str], size: int) -> PonderTokenizer:
     return PonderTokenizer(raw)
 
 
-def load_tokenizer(folder: Path) -> PonderTokenizer:
-    """Read a checkpoint's tokenizer; it must know every marker."""
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """A directory's ``tokenizer.json``, whoever made it."""
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise CheckpointError(f"{folder} has no tokenizer.json: it is not a complete checkpoint")
     try:
-        raw = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception as err:  # the library raises bare Exception for every kind of damage
         raise CheckpointError(f"{path} is damaged ({err}): fetch or train the checkpoint again") from err
+
+
+def load_tokenizer(folder: Path) -> PonderTokenizer:
+    """Read a checkpoint's tokenizer; it must know every marker."""
+    path, raw = folder / "tokenizer.json", read_tokenizer(folder)
     raw.encode_special_tokens = True
     tokenizer = PonderTokenizer(raw)
     missing = [text for text in format.SPECIALS if text not in tokenizer.special]

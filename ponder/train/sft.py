@@ -255,8 +255,8 @@ def run_sft(
 ) -> Path:
     """Train from nothing or from a checkpoint, or go on with what lies in `out`; returns the checkpoint's folder."""
     mix(config)
-    given = load_checkpoint(Path(config.model)) if config.model else None
-    shape = given.network.shape if given else shape_named(config.size)
+    given = load_checkpoint(Path(config.model)).own() if config.model else None
+    shape = given[0].shape if given else shape_named(config.size)
     pick_device(config.device)
     pick_dtype("cuda", shape.hidden_size, config.dtype)  # refuses what cannot be, before anything is written
     run = open_run(out, config.model_dump())
@@ -265,11 +265,11 @@ def run_sft(
     tokens = run.folder / "tokenizer"
     if not (tokens / "tokenizer_config.json").exists():
         tokens.mkdir(exist_ok=True)
-        (given.tokenizer if given else train_tokenizer(corpus(config), config.vocabulary)).save(tokens)
+        (given[1] if given else train_tokenizer(corpus(config), config.vocabulary)).save(tokens)
     tokenizer = load_tokenizer(tokens)
     step_rows(config, tokenizer, 0)  # a mix that cannot be trained on is refused here, not in a worker
     fresh = replace(shape, vocab_size=tokenizer.size)
-    network = given.network.train() if given else new_network(fresh, seed_for("network", config.seed))
+    network = given[0].train() if given else new_network(fresh, seed_for("network", config.seed))
     network.to(config.device)
     loop = LoopConfig(
         steps=config.steps,
