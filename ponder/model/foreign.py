@@ -269,11 +269,9 @@ def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
             )
             wrong = [*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])]
             if wrong:
-                raise CheckpointError(
-                    f"{len(wrong)} weights are missing or have another size, {sorted(wrong)[0]} first"
-                )
+                raise CheckpointError(f"{len(wrong)} weights of {config.model_type} are missing or have another size")
             if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-                raise CheckpointError("some weights are not finite: fetch or train it again")
+                raise CheckpointError("some weights are not finite: fetch it again")
             foreign = _compared(model.eval(), sizes)
             return foreign, _notes(config, foreign)
     except CheckpointError as err:
