@@ -127,7 +127,9 @@ def test_a_stretched_rotation_is_kept_within_its_first_length(tmp_path: Path) ->
     assert network.shape.max_position_embeddings == 32 and "32 of 64" in notes[1]
 
 
-@pytest.mark.parametrize(("name", "words"), [("model.norm.weight", "1 weights of mistral are missing"), (None, "cannot be run")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("model.norm.weight", "1 weights of mistral are missing"), (None, "cannot be run")]
+)
 def test_damage_is_named(name: str | None, words: str, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
