@@ -48,14 +48,17 @@ def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 THINK, END_THINK, TURN, END_TURN, END_TEXT = "<think>", "</think>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
-def plain_tokenizer(added: tuple[str, ...]) -> "Tokenizer":
-    """Bytes, the blank line as one token, and these special ones; "<think>" is not "special", as in Qwen3."""
+def plain_tokenizer(added: tuple[str, ...], words: bool) -> "Tokenizer":
+    """Bytes, the blank line as one token, and these special ones; "<think>" is not "special", as in Qwen3.
+
+    With `words`, blanks are cut off before a word as GPT-2 does it: a blank line before one is two tokens.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate([*letters, "ĊĊ"])}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[("Ċ", "Ċ")]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words)
     raw.decoder = decoders.ByteLevel()
     raw.add_tokens([AddedToken(text, special=text != THINK, normalized=False) for text in added])
     return raw
@@ -74,13 +77,14 @@ def plain(tmp_path: Path) -> Callable[..., Path]:
         added: tuple[str, ...] = (END_TEXT, TURN, END_TURN, THINK, END_THINK),
         template: str | None = None,
         kind: str = "llama",
+        words: bool = False,
         name: str = "tiny",
         **settings: object,
     ) -> Path:
         import torch
         from safetensors.torch import save_file
 
-        raw, folder = plain_tokenizer(added), tmp_path / name
+        raw, folder = plain_tokenizer(added, words), tmp_path / name
         folder.mkdir()
         raw.save(str(folder / "tokenizer.json"))
         ids = {text: raw.token_to_id(text) for text in added}

@@ -1,7 +1,7 @@
 """A checkpoint is an ordinary Hugging Face directory, plus ``ponder.json``; this is its only reader and writer.
 
 A directory without that file is read as well: its model thinks between think tags, in its own tokens and by its own
-chat template. What is neither Qwen3, Qwen2 nor Llama runs by its own forward in transformers.
+chat template. What our network does not compute runs by its own forward in transformers.
 """
 
 import json
@@ -21,9 +21,9 @@ from ponder.errors import CheckpointError, ConfigError
 from ponder.model.chat import Chat
 from ponder.model.foreign import Foreign, load_foreign
 from ponder.model.heads import Head
-from ponder.model.hugging_face import config_of, join, shape_of, split
+from ponder.model.hugging_face import NotOurs, config_of, join, shape_of, split
 from ponder.model.network import Network
-from ponder.model.sizes import ARCHITECTURES, Shape
+from ponder.model.sizes import Shape
 from ponder.text import format
 from ponder.text.foreign import ForeignTokenizer, load_foreign_tokenizer
 from ponder.text.tokenizer import PonderTokenizer, load_tokenizer, read_tokenizer
@@ -125,7 +125,7 @@ def _read_config(folder: Path) -> PonderConfig:
     path = folder / PONDER_FILE
     if not path.exists() and (folder / CONFIG_FILE).exists():
         raw = read_tokenizer(folder)
-        if all(raw.token_to_id(text) is None for text in format.SPECIALS):
+        if any(raw.token_to_id(text) is None for text in format.SPECIALS):
             return PonderConfig(name=folder.resolve().name, dialect=format.THINK_TAGS.name)
     try:
         config = PonderConfig.model_validate(_read_json(path))
@@ -140,13 +140,16 @@ def _read_config(folder: Path) -> PonderConfig:
 def _read_network(
     folder: Path, settings: dict[str, Any], known: int, folds: bool
 ) -> tuple[Network | Foreign, tuple[str, ...]]:
-    """The network for a tokenizer of `known` tokens, by our own code where we have it, and what is to be said of it."""
-    kind = settings.get("model_type")
-    if isinstance(kind, str) and kind not in ARCHITECTURES:
-        network, notes = load_foreign(folder)
+    """The network for a tokenizer of `known` tokens, by our own code where it can be, and what is to be said of it."""
+    try:
+        shape = shape_of(settings, folder / CONFIG_FILE)
+    except NotOurs as ours:
+        try:
+            network, notes = load_foreign(folder)
+        except CheckpointError as theirs:
+            raise CheckpointError(f"{ours}; and it does not run through transformers: {theirs}") from theirs
         _check_entries(folder, network.shape.vocab_size, known, folds)
     else:
-        shape = shape_of(settings, folder / CONFIG_FILE)
         _check_entries(folder, shape.vocab_size, known, folds)
         network, notes = _read_own(folder, shape), ()
     if not folds and network.shape.max_position_embeddings > LONGEST:

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from ponder.errors import CheckpointError
 from ponder.model.network import Attend, Masked
-from ponder.model.sizes import ARCHITECTURES
 
 NAME = "ponder"
 """Our attention's name in transformers."""
@@ -283,7 +282,7 @@ def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
 
 def _notes(config: Any, foreign: Foreign) -> tuple[str, ...]:
     window, whole = foreign.shape.max_position_embeddings, config.get_text_config().max_position_embeddings
-    slow = f"{config.model_type} runs by its own forward in transformers, slower than {', '.join(ARCHITECTURES)} here"
+    slow = f"{config.model_type} runs by its own forward in transformers: slower than what runs by ours"
     return (
         (slow, f"it reads at most {window:,} of {whole:,} tokens here, where windows of attention do not slide")
         if window < whole

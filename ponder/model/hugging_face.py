@@ -21,6 +21,10 @@ _REFUSED = {"attention_bias": False, "mlp_bias": False, "use_sliding_window": Fa
 _REFUSED_ROPE = {"mscale": None, "mscale_all_dim": None, "truncate": True}
 
 
+class NotOurs(CheckpointError):
+    """A sound model that our own network does not compute."""
+
+
 # --- the config ----------------------------------------------------------------------------------------------------
 
 
@@ -41,14 +45,14 @@ def config_of(shape: Shape) -> dict[str, Any]:
 
 
 def shape_of(config: Mapping[str, Any], path: Path) -> Shape:
-    """The shape that a ``config.json`` describes; raises CheckpointError for what we cannot compute."""
+    """The shape that a ``config.json`` describes; raises NotOurs for what we cannot compute."""
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         known = ", ".join(map(repr, ARCHITECTURES))
-        raise CheckpointError(f"{path}: model_type {kind!r} is not supported, only {known} are")
+        raise NotOurs(f"{path}: model_type {kind!r} is not supported, only {known} are")
     for name, harmless in _REFUSED.items():
         if config.get(name, harmless) != harmless:
-            raise CheckpointError(f"{path}: {name}={config[name]!r} is not supported, only {harmless!r} is")
+            raise NotOurs(f"{path}: {name}={config[name]!r} is not supported, only {harmless!r} is")
     given = dict(config)
     if "head_dim" not in given and given.get("num_attention_heads"):
         given["head_dim"] = _whole(given, "hidden_size", path) // _whole(given, "num_attention_heads", path)
@@ -76,10 +80,10 @@ def _rope(config: Mapping[str, Any], path: Path) -> Rope:
         found |= part
     for name, harmless in _REFUSED_ROPE.items():
         if found.get(name, harmless) != harmless:
-            raise CheckpointError(f"{path}: {name}={found[name]!r:.60} of its RoPE is not supported")
+            raise NotOurs(f"{path}: {name}={found[name]!r:.60} of its RoPE is not supported")
     kind = found.get("rope_type", found.get("type", "default"))
     if kind not in TYPES:
-        raise CheckpointError(f"{path}: rope_type {kind!r} is not supported, only {', '.join(TYPES)} are")
+        raise NotOurs(f"{path}: rope_type {kind!r} is not supported, only {', '.join(TYPES)} are")
     if kind in ("llama3", "yarn"):
         found.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
     names = {field.name: _ROPE.get(field.name, field.name) for field in fields(Rope) if field.name != "type"}

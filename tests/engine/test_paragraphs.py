@@ -129,6 +129,20 @@ def test_only_what_is_new_is_read(plain: Make) -> None:
     assert sampler.scheduler.read_tokens - read <= close + 2  # known whole: only its last token is read
 
 
+def test_a_token_that_is_another_one_in_the_longer_text_is_read_again(plain: Make) -> None:
+    sampler, at = LocalSampler(load_checkpoint(plain(words=True))), Prefix(ASKED, Effort.LOW, (Block("", "one", ""),))
+    longer = replace(at, blocks=(*at.blocks, Block("", "two", "")))
+    before, after = sampler.context(at), sampler.context(longer)
+    assert after[: len(before)] != before and after[: len(before) - 1] == before[:-1]
+    extend(sampler, at, Limit(9, 5))
+    read = sampler.scheduler.read_tokens
+    (found,) = extend(sampler, longer, Limit(9, 5), [Sampling(1.0, 1.0, 3)])
+    assert sampler.scheduler.read_tokens - read == len(after) - len(before) + 1
+    (fresh,) = extend(LocalSampler(sampler.checkpoint), longer, Limit(9, 5), [Sampling(1.0, 1.0, 3)])
+    assert found.segment.generated == fresh.segment.generated
+    assert found.segment.logprobs == pytest.approx(fresh.segment.logprobs, abs=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["llama", "mistral"])
 def test_log_probabilities_are_those_of_the_network_with_branches_in_one_batch(plain: Make, kind: str) -> None:
     sampler = LocalSampler(load_checkpoint(plain(kind=kind)))

@@ -42,7 +42,7 @@ def test_a_new_one_replaces_the_old_one_whole(folder: Path) -> None:
         ("ponder.json", "{", "damaged"),
         ("ponder.json", '{"name": "x", "colour": 1}', "does not fit"),
         ("config.json", "[]", "not a JSON object"),
-        ("config.json", '{"model_type": "qwen9"}', "cannot be run by transformers"),
+        ("config.json", '{"model_type": "qwen9"}', "'qwen9' is not supported"),
         ("config.json", '{"model_type": "qwen3"}', "lacks hidden_size"),
         ("model.safetensors", "zzz", "missing or damaged"),
         ("model.safetensors", None, "missing or damaged"),

@@ -30,6 +30,18 @@ def test_a_window_that_takes_too_much_memory_is_shortened_and_said(plain: Make) 
     assert "16,384 of 40,960" in long.notes[0]
 
 
+def test_a_setting_that_our_network_does_not_compute_runs_by_its_own_forward(plain: Make) -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    assert isinstance(load_checkpoint(plain(rope_parameters=rope)).network, Foreign)
+    with pytest.raises(CheckpointError, match=r"attention_bias=True is not .*; and it does not run .*: .* are missing"):
+        load_checkpoint(plain(attention_bias=True, name="biased"))
+
+
+def test_some_markers_of_ours_in_a_tokenizer_do_not_make_it_ours(plain: Make) -> None:
+    folder = plain(added=("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"))
+    assert load_checkpoint(folder).config.dialect == "think_tags"
+
+
 def test_every_end_of_the_settings_counts(plain: Make) -> None:
     folder = plain(eos_token_id=[3, 4])
     (folder / "generation_config.json").write_text('{"eos_token_id": 5}', encoding="utf-8")
