@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder.errors import SamplerError
-from ponder.model.foreign import transformers
+from ponder.model.foreign import quietly, transformers
 from ponder.text import format
 from ponder.text.foreign import ForeignTokenizer
 from ponder.text.format import THINK_TAGS, Mark, Piece
@@ -46,7 +46,9 @@ class Chat:
 
     @cached_property
     def _theirs(self) -> Any:
-        return transformers().PreTrainedTokenizerFast.from_pretrained(self.folder, local_files_only=True)
+        library: Any = transformers()
+        with quietly(library):
+            return library.PreTrainedTokenizerFast.from_pretrained(self.folder, local_files_only=True)
 
     def _templated(self, messages: Sequence[Message], effort: Effort) -> list[Piece]:
         contents = [format.shown(message, THINK_TAGS) for message in messages]

@@ -254,7 +254,7 @@ def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
     library.AttentionInterface.register(NAME, _attention)
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with _quietly(library):
+        with quietly(library):
             config: Any = library.AutoConfig.from_pretrained(folder, **here)
             sizes = _sizes(config)
             model, told = library.AutoModelForCausalLM.from_pretrained(
@@ -272,7 +272,7 @@ def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
             if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
                 raise CheckpointError("some weights are not finite: fetch it again")
             foreign = _compared(model.eval(), sizes)
-            return foreign, _notes(config, foreign)
+            return foreign, _notes(config, foreign, sorted(told["unexpected_keys"]))
     except CheckpointError as err:
         raise CheckpointError(f"{folder}: {err}") from err
     except Exception as err:  # their models fail in any way they like, and none of it may end in a traceback
@@ -280,14 +280,14 @@ def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
         raise CheckpointError(f"{folder} cannot be run by transformers ({reason})") from err
 
 
-def _notes(config: Any, foreign: Foreign) -> tuple[str, ...]:
+def _notes(config: Any, foreign: Foreign, unused: list[str]) -> tuple[str, ...]:
     window, whole = foreign.shape.max_position_embeddings, config.get_text_config().max_position_embeddings
-    slow = f"{config.model_type} runs by its own forward in transformers: slower than what runs by ours"
-    return (
-        (slow, f"it reads at most {window:,} of {whole:,} tokens here, where windows of attention do not slide")
-        if window < whole
-        else (slow,)
-    )
+    notes = [f"{config.model_type} runs by its own forward in transformers: slower than what runs by ours"]
+    if window < whole:
+        notes.append(f"it reads at most {window:,} of {whole:,} tokens here, where windows of attention do not slide")
+    if unused:
+        notes.append(f"{len(unused)} of its weights are not used, {unused[0]} first: its config does not name them")
+    return tuple(notes)
 
 
 def _sizes(config: Any) -> ForeignSizes:
@@ -336,7 +336,7 @@ def transformers() -> ModuleType:
 
 
 @contextmanager
-def _quietly(library: Any) -> Generator[None]:
+def quietly(library: Any) -> Generator[None]:
     """Without the library's own progress bars and remarks: what matters of them is checked and raised here."""
     level, bar = library.logging.get_verbosity(), library.logging.is_progress_bar_enabled()
     library.logging.set_verbosity(logging.CRITICAL)

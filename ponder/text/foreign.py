@@ -44,7 +44,7 @@ class ForeignTokenizer:
     @cached_property
     def opening(self) -> tuple[int, ...]:
         """What the tokenizer puts in front of a text by itself."""
-        plain = self.raw.encode(_ANCHOR, add_special_tokens=False).ids
+        plain = self._anchor[0]
         whole = self.raw.encode(_ANCHOR).ids
         at = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)
         return tuple(whole[:at])
@@ -65,8 +65,7 @@ class ForeignTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, markers spelled out, as it stands after other text."""
-        anchor = self.raw.encode(_ANCHOR, add_special_tokens=False).ids
-        before = self.raw.decode(anchor, skip_special_tokens=False)
+        anchor, before = self._anchor
         return self.raw.decode([*anchor, *ids], skip_special_tokens=False).removeprefix(before)
 
     def spelled(self, text: str) -> list[str]:
@@ -75,6 +74,11 @@ class ForeignTokenizer:
 
     def _encode(self, text: str) -> list[int]:
         return self.raw.encode(text, add_special_tokens=False).ids if text else []
+
+    @cached_property
+    def _anchor(self) -> tuple[list[int], str]:
+        ids = self.raw.encode(_ANCHOR, add_special_tokens=False).ids
+        return ids, self.raw.decode(ids, skip_special_tokens=False)
 
     @cached_property
     def _guard(self) -> re.Pattern[str] | None:

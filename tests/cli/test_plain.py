@@ -37,6 +37,19 @@ def test_the_slow_path_is_said_once_without_a_warning(run, plain: Make) -> None:
     assert "  ab" not in outcome.err
 
 
+def test_a_chat_template_adds_no_words_of_its_own(run, plain: Make) -> None:
+    template = "{% for one in messages %}{{ one.content }}<|im_end|>{% endfor %}<|im_start|>assistant\n<think>\n"
+    folder = plain(FOLLOWS, template=template)
+    config = {
+        "eos_token": "<|endoftext|>",
+        "tokenizer_class": "Qwen2Tokenizer",
+        "auto_map": {"AutoTokenizer": ["o.O", None]},
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    outcome = run("think", "what is 6*7?", "--model", str(folder), "--json")
+    assert (outcome.code, json.loads(outcome.out)["answer"], outcome.err) == (0, "42", "")
+
+
 def test_eval_counts_its_answers(run, plain: Make, tmp_path: Path) -> None:
     problems = tmp_path / "mine.jsonl"
     asked = {"what is 6*7?": "42", "what is 6*8?": "48"}

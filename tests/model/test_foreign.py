@@ -145,6 +145,17 @@ def test_damage_is_named(name: str | None, words: str, tmp_path: Path) -> None:
         load_foreign(tmp_path)
 
 
+def test_weights_that_nothing_uses_are_said(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    saved("mistral", SMALL, tmp_path)
+    more = {"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}
+    save_file(
+        load_file(tmp_path / "model.safetensors") | more, tmp_path / "model.safetensors", metadata={"format": "pt"}
+    )
+    assert "1 of its weights are not used, model.layers.0.self_attn.q_proj.bias" in load_foreign(tmp_path)[1][1]
+
+
 def test_code_from_the_directory_is_not_run(tmp_path: Path) -> None:
     saved("mistral", SMALL, tmp_path)
     config = (tmp_path / "config.json").read_text(encoding="utf-8").replace('"mistral"', '"own"')
