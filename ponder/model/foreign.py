@@ -36,6 +36,8 @@ _HARMLESS = frozenset(
     ("dropout", "is_causal", "position_ids", "position_embeddings", "use_cache", "cache_position", "return_dict")
 )
 """What a model may tell its attention without changing what it has to compute."""
+_KINDS = ("full_attention", "sliding_attention", "chunked_attention")
+"""Layers that look at all that came before, or did so up to some length."""
 _STRETCHED = ("dynamic", "longrope")
 """Rotary embeddings that turn otherwise for all rows of a batch once one of them has outgrown the first length."""
 
@@ -247,8 +249,8 @@ def _compared(model: Any, sizes: ForeignSizes) -> Foreign:
 def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
     """The model of a Hugging Face directory, in float32, and what its user should know of it.
 
-    Raises CheckpointError for one that cannot be run here.
-    Weights come from safetensors alone, and no code from the directory is run.
+    Raises CheckpointError for one that cannot be run here. Weights come from safetensors alone, and no code from
+    the directory is run.
     """
     library = transformers()
     library.AttentionInterface.register(NAME, _attention)
@@ -314,6 +316,10 @@ def _sizes(config: Any) -> ForeignSizes:
 def _windows(text: Any) -> list[int]:
     """The lengths up to which this config's attention is the full one and its rotary embedding stays as it is."""
     kinds: list[str] = list(getattr(text, "layer_types", None) or ())
+    if strange := sorted(set(kinds) - set(_KINDS)):
+        raise CheckpointError(
+            f"the config of {text.model_type} has layers of the kind {strange[0]!r}, which is not supported"
+        )
     windows = [getattr(text, "sliding_window", None)] if not kinds or "sliding_attention" in kinds else []
     if getattr(text, "use_sliding_window", True) is False:
         windows = []

@@ -44,14 +44,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "gemma2": (GEMMA, "softcap"),
     "gpt_oss": ({**SMALL, "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}, "s_aux"),
     "mamba": ({"vocab_size": V, "hidden_size": 32, "num_hidden_layers": 2, **ENDS}, "max_position_embeddings"),
-    "lfm2": ({**SMALL, "full_attn_idxs": [0]}, "2 layers, but 1 calls"),
+    "lfm2": ({**SMALL, "full_attn_idxs": [0]}, "layers of the kind 'conv'"),
     "falcon": ({**SMALL, "ffn_hidden_size": 48}, "2 layers, but 0 calls"),
     "deepseek_v3": (
         {**SMALL, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8}
         | {"num_key_value_heads": 4, "first_k_dense_replace": 2},
         "queries, keys and values of sizes 12, 12 and 8",
     ),
-    "bart": ({"vocab_size": V, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1} | ENDS, "bart"),
+    "bart": ({"vocab_size": V, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1} | ENDS, "token by token differs"),
 }
 
 
