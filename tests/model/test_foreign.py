@@ -51,7 +51,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         | {"num_key_value_heads": 4, "first_k_dense_replace": 2},
         "queries, keys and values of sizes 12, 12 and 8",
     ),
-    "bart": ({"vocab_size": V, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1} | ENDS, "token by token differs"),
+    "bart": (
+        {"vocab_size": V, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1} | ENDS,
+        "token by token differs",
+    ),
 }
 
 
