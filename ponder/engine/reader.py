@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ponder.engine.spans import Span, Store, empty_span, token_bytes
 from ponder.model.heads import Head
@@ -24,6 +24,11 @@ class Read(NamedTuple):
     """(V,), of what comes first."""
     rating: tuple[float, float] | None
     """Value and validity at its end, where there is a head."""
+
+
+def version_of(network: nn.Module) -> int:
+    """A number that changes when the trainer of this process changes the weights in place."""
+    return sum(parameter._version for parameter in network.parameters())
 
 
 class Reader:
@@ -46,11 +51,15 @@ class Reader:
 
     def refresh(self) -> bool:
         """Forget everything if the trainer has changed the weights in place; says whether it has."""
-        version = sum(parameter._version for parameter in self._network.parameters())
+        version = version_of(self._network)
         changed, self._version = version != self._version, version
         if changed:
             self._store.clear()
         return changed
+
+    def forget(self) -> None:
+        """The weights have changed where `refresh` cannot see it: in another process."""
+        self._version = -1
 
     def read(self, contexts: Mapping[tuple[int, ...], int]) -> dict[tuple[int, ...], Read]:
         """Contexts, and how many of their first tokens are a prompt, worth remembering for other contexts."""
