@@ -27,6 +27,7 @@ TORCH = (
     "engine/local.py",
     "engine/sampling.py",
     "engine/kv_cache.py",
+    "engine/parallel.py",
     "engine/prompts.py",
     "engine/reader.py",
     "engine/spans.py",

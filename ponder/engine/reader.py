@@ -35,6 +35,11 @@ class Read(NamedTuple):
     """Value and validity at its end, where there is a head."""
 
 
+def version_of(network: Causal) -> int:
+    """A number that changes when the trainer of this process changes the weights in place."""
+    return sum(parameter._version for parameter in network.parameters())
+
+
 class Reader:
     """Reads with one network, and remembers beginnings within a budget of memory."""
 
@@ -55,11 +60,15 @@ class Reader:
 
     def refresh(self) -> bool:
         """Forget everything if the trainer has changed the weights in place; says whether it has."""
-        version = sum(parameter._version for parameter in self._network.parameters())
+        version = version_of(self._network)
         changed, self._version = version != self._version, version
         if changed:
             self._store.clear()
         return changed
+
+    def forget(self) -> None:
+        """The weights have changed where `refresh` cannot see it: in another process."""
+        self._version = -1
 
     def read(self, contexts: Mapping[tuple[int, ...], Known]) -> dict[tuple[int, ...], Read]:
         """What is to be known of these contexts."""

@@ -145,6 +145,10 @@ class Scheduler:
         """Context tokens that had to be computed so far; the others were known."""
         return self._reader.read_tokens
 
+    def refresh(self) -> None:
+        """Another process has changed the weights: what was read with the old ones is not to be used again."""
+        self._reader.forget()
+
     def submit(self, job: Job) -> None:
         """Put a job in the queue."""
         self._waiting.append(job)

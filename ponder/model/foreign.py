@@ -59,6 +59,7 @@ class Foreign:
     """A model of transformers behind the interface of `Network`."""
 
     def __init__(self, model: Any, sizes: ForeignSizes) -> None:
+        transformers().AttentionInterface.register(NAME, _attention)
         self.model, self.shape = model, sizes
         self._trunk: nn.Module = model.get_decoder()
         self._top: Any = _without(model, self._trunk)
@@ -86,6 +87,14 @@ class Foreign:
         """Moves the weights; returns itself."""
         self.model.to(device)
         return self
+
+    def share_memory(self) -> "Foreign":
+        """Moves the weights to memory that other processes can be given; returns itself."""
+        self.model.share_memory()
+        return self
+
+    def __reduce__(self) -> tuple[type["Foreign"], tuple[Any, ForeignSizes]]:
+        return Foreign, (self.model, self.shape)  # its trunk and top are made anew, in whichever process
 
     @property
     def _kind(self) -> str:
@@ -252,8 +261,7 @@ def load_foreign(folder: Path) -> tuple[Foreign, tuple[str, ...]]:
     Raises CheckpointError for one that cannot be run here. Weights come from safetensors alone, and no code from
     the directory is run.
     """
-    library = transformers()
-    library.AttentionInterface.register(NAME, _attention)
+    library: Any = transformers()
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quietly(library):

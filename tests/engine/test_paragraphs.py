@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ponder.engine.local import LocalSampler
+from ponder.engine.parallel import ParallelSampler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
@@ -183,6 +184,16 @@ def test_the_slow_path_samples_what_ours_does(plain: Make) -> None:
     for ours, theirs in zip(*found, strict=True):
         assert ours.segment.generated == theirs.segment.generated
         assert ours.segment.logprobs == pytest.approx(theirs.segment.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral"])
+def test_other_processes_sample_the_same(plain: Make, kind: str) -> None:
+    checkpoint = load_checkpoint(plain(kind=kind, template="{{ messages[0].content }}"))
+    samplings = [Sampling(1.0, 1.0, seed) for seed in range(3)]
+    alone = extend(LocalSampler(checkpoint), Prefix(ASKED, Effort.LOW), Limit(9, 5), samplings)
+    with ParallelSampler(checkpoint, workers=1) as parallel:
+        found = asyncio.run(parallel.extend(Prefix(ASKED, Effort.LOW), Limit(9, 5), samplings))
+    assert [one.segment.generated for one in found] == [one.segment.generated for one in alone]
 
 
 def test_the_listener_hears_what_is_written(plain: Make) -> None:

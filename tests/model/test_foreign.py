@@ -1,5 +1,6 @@
 """Models of transformers behind our interface: the same log-probabilities, or a refusal by name."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,16 @@ def test_nothing_is_computed_beyond_the_window(tmp_path: Path) -> None:
     causal = Masked(torch.ones(17, 17, dtype=torch.bool).tril()[None, None])
     with pytest.raises(CheckpointError, match="up to 16 tokens"):
         network.hidden(torch.zeros(1, 17, dtype=torch.long), torch.arange(17)[None], causal)
+
+
+def test_it_can_be_given_to_another_process(tmp_path: Path) -> None:
+    saved("mistral", SMALL, tmp_path)
+    network, _ = load_foreign(tmp_path)
+    again = pickle.loads(pickle.dumps(network.share_memory()))
+    ids, causal = torch.arange(9)[None], Masked(torch.ones(9, 9, dtype=torch.bool).tril()[None, None])
+    with torch.no_grad():
+        ours, theirs = (one.logits(one.hidden(ids, ids, causal)) for one in (network, again))
+    assert torch.equal(ours, theirs) and again.shape == network.shape
 
 
 def test_a_stretched_rotation_is_kept_within_its_first_length(tmp_path: Path) -> None:
