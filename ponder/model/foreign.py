@@ -59,7 +59,7 @@ class Foreign:
     """A model of transformers behind the interface of `Network`."""
 
     def __init__(self, model: Any, sizes: ForeignSizes) -> None:
-        transformers().AttentionInterface.register(NAME, _attention)
+        transformers()
         self.model, self.shape = model, sizes
         self._trunk: nn.Module = model.get_decoder()
         self._top: Any = _without(model, self._trunk)
@@ -341,11 +341,12 @@ def _windows(text: Any) -> list[int]:
 
 @cache
 def transformers() -> ModuleType:
-    """The library, imported when it is first needed."""
+    """The library, imported when it is first needed, with our attention in it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations within its own imports are not the user's concern
         import transformers
 
+    transformers.AttentionInterface.register(NAME, _attention)
     return transformers
 
 

@@ -186,9 +186,8 @@ def test_the_slow_path_samples_what_ours_does(plain: Make) -> None:
         assert ours.segment.logprobs == pytest.approx(theirs.segment.logprobs, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral"])
-def test_other_processes_sample_the_same(plain: Make, kind: str) -> None:
-    checkpoint = load_checkpoint(plain(kind=kind, template="{{ messages[0].content }}"))
+def test_other_processes_sample_the_same(plain: Make) -> None:
+    checkpoint = load_checkpoint(plain(kind="mistral", template="{{ messages[0].content }}"))
     samplings = [Sampling(1.0, 1.0, seed) for seed in range(3)]
     alone = extend(LocalSampler(checkpoint), Prefix(ASKED, Effort.LOW), Limit(9, 5), samplings)
     with ParallelSampler(checkpoint, workers=1) as parallel:
