@@ -81,6 +81,10 @@ class LocalSampler:
         grammar = Grammar.of(tokenizer.special, tokenizer.size, next(network.parameters()).device)
         return Scheduler(network, grammar, self.most_rows, self.most_bytes, self.checkpoint.head)
 
+    def refresh(self) -> None:
+        """Forget what was read of prompts: a trainer in another process than this one has changed the weights."""
+        self.scheduler.refresh()
+
     def context(self, prefix: Prefix) -> tuple[int, ...]:
         """The ids that the next block, or the answer, of a prefix is generated from."""
         size, longest = (
