@@ -151,7 +151,16 @@ def completion_json(completion: Completion, show_thoughts: bool) -> dict[str, An
     for block in completion.blocks:
         shown = {"thoughts": block.thoughts} if show_thoughts else {}
         blocks.append({"headline": block.headline, **shown, "summary": block.summary})
-    return {"ended": completion.ended, "blocks": blocks, "tokens": vars(completion.tokens), "note": completion.note}
+    tokens = completion.tokens
+    told = {"prompt": tokens.prompt, "thinking": tokens.thinking, "answer": tokens.answer}
+    if branches(completion):
+        told |= {"discarded": tokens.discarded, "cached": tokens.cached}
+    return {"ended": completion.ended, "blocks": blocks, "tokens": told, "note": completion.note}
+
+
+def branches(completion: Completion) -> bool:
+    """Whether more was tried than what was kept."""
+    return completion.tree is not None and not all(node.kept for node in completion.tree.nodes)
 
 
 def read_prompt(prompt: str) -> str:

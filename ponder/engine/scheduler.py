@@ -22,6 +22,7 @@ from ponder.errors import SamplerError
 from ponder.interfaces import Limit, Sampling
 from ponder.model.heads import Head
 from ponder.model.network import Network
+from ponder.text.format import Place
 
 READ_AT_ONCE = 8192
 """Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
@@ -47,7 +48,8 @@ class Job:
     context: tuple[int, ...]
     shared: int
     """So many of its first tokens, the prompt, are worth remembering for other jobs."""
-    answering: bool
+    place: Place
+    """Where in the format the samples begin."""
     limit: Limit
     samplings: Sequence[Sampling]
     done: "Callable[[Written], None]"
@@ -216,7 +218,7 @@ class Scheduler:
             self._logits = torch.cat((self._logits, self._logits.new_zeros(more, self._logits.shape[1])))
         slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: len(one[0].context))
         self._slots.reserve(len(self._owners), max(len(job.context) for job, _ in joining) + 1)
-        self._rows.seat(slots, [Begun(job.answering, job.limit, job.samplings[sample]) for job, sample in joining])
+        self._rows.seat(slots, [Begun(job.place, job.limit, job.samplings[sample]) for job, sample in joining])
         for slot, (job, sample) in zip(slots, joining, strict=True):
             self._slots.put(slot, *read[job].spans)
             self._logits[slot] = read[job].logits
