@@ -16,7 +16,7 @@ from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.text import format
 from ponder.text.format import Place
 from ponder.text.stream import Closed, Delta, Stream
-from ponder.types import Block
+from ponder.types import Block, Thought
 
 MOST_HEADLINE = 60
 """Characters shown of a headline that never ended."""
@@ -71,6 +71,11 @@ class Display:
         elif not extension.block and self._open.get(Place.HEADLINE) and extension.answer is None:
             headline = clean(self._open[Place.HEADLINE])[:MOST_HEADLINE]
             self.console.print(Text(f"▸ {headline} … cut off", style="yellow"))
+
+    def show(self, blocks: Thought) -> None:
+        """A whole thought that was not followed."""
+        for block in () if self.quiet else blocks:
+            self._fold(block)
 
     def _opened(self) -> Group:
         headline = Text(f"▸ {clean(self._open[Place.HEADLINE])}", style="bold") if self._open else Text()

@@ -4,7 +4,7 @@ A vote sees chains, not samplers, so that chains drawn once can be voted on in e
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import prod
 
@@ -69,6 +69,22 @@ def _chain(run: Sequence[Node]) -> Chain:
     if last.rating:  # the end of the thought: of equal states it is the one rating that counts
         rated[-1:] = [last.rating]
     return Chain(last.id, last.answer if answered else None, tuple(rated))
+
+
+def first_chains(tree: Tree, count: int) -> Tree:
+    """The tree of a vote as it would have been with fewer chains."""
+    starts = [node.id for node in tree.nodes if node.parent is None]
+    end = starts[count] if count < len(starts) else len(tree.nodes)
+    return replace(tree, nodes=tree.nodes[:end])
+
+
+def elected(tree: Tree, vote: Vote, seed: int, key: Key = str.strip) -> int | None:
+    """The node in which a vote's winner ends; a broken answer where there is no other, and None without any."""
+    chains = chains_of(tree)
+    index = vote(chains, seed, key)
+    if index is not None:
+        return chains[index].last
+    return next((node.id for node in tree.nodes if node.answer is not None and not node.lost), None)
 
 
 def top(scores: Sequence[float], count: int, *names: str | int) -> list[int]:

@@ -8,11 +8,11 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ponder.errors import ConfigError, SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Rater, Sampler, Sampling
-from ponder.search.select import Chain, Key, Vote, chains_of
+from ponder.search.select import Chain, Key, Vote, chains_of, elected
 from ponder.seeds import seed_for
 from ponder.text.effort import Budget
 from ponder.types import Completion, Ended, Node, Rating, Thought, Tokens, Tree
@@ -112,8 +112,10 @@ class Growth:
         """The `child`-th candidate of what follows a leaf; one that the sampler could not make has an error."""
         limit = Limit(max(0, self.budget.thinking - leaf.thinking), self.budget.answer)
         path, asked = (*leaf.path, child), replace(leaf.prefix, think_on=True) if think_on else leaf.prefix
+        how = self.sampling
+        drawn = Sampling(how.temperature, how.top_p, seed, how.top_k, how.min_p)
         try:
-            (extension,) = await self.sampler.extend(asked, limit, [replace(self.sampling, seed=seed)])
+            (extension,) = await self.sampler.extend(asked, limit, [drawn])
         except SamplerError as err:
             self.leaves[path] = Leaf(path, leaf.prefix, asked=asked, thinking=leaf.thinking, error=err)
             return self.leaves[path]
@@ -132,7 +134,8 @@ class Growth:
         blocks = leaf.prefix.blocks if extension.block is None else (*leaf.prefix.blocks, extension.block)
         over = extension.block is None or extension.last or self.budget.thinking - thinking < SMALLEST_BLOCK
         answering = over or len(blocks) >= self.budget.depth
-        prefix = replace(leaf.prefix, blocks=blocks, answering=leaf.prefix.answering or answering)
+        start = self.start
+        prefix = Prefix(start.messages, start.effort, blocks, leaf.prefix.answering or answering)
         return Leaf(path, prefix, extension, asked, thinking, rating)
 
     async def branch(self, leaf: Leaf, count: int, first: int = 0) -> list[Leaf]:
@@ -219,28 +222,29 @@ class Growth:
 
     def finish(self, chosen: Leaf | None, visits: Mapping[Path, int] | None = None) -> Completion:
         """The completion that ends in a leaf; without one, a broken answer, or the error by which all were lost."""
-        return self._kept(self.tree(visits or {}), sorted(self.leaves).index(chosen.path) if chosen else None)
+        kept = {chosen.path[:size] for size in range(1, len(chosen.path) + 1)} if chosen else set[Path]()
+        tree = self.tree(visits or {}, kept)
+        return self._kept(tree, sorted(self.leaves).index(chosen.path) if chosen else None)
 
     def finished_chains(self) -> list[Chain]:
         """The chains so far, as votes see them."""
-        return chains_of(self.tree({}))
+        return chains_of(self.tree())
 
     def elected(self, vote: Vote, key: Key) -> Completion:
         """The completion that a vote over whole chains chooses."""
-        tree = self.tree({})
-        chains = chains_of(tree)
-        index = vote(chains, self.sampling.seed, key)
-        return self._kept(tree, None if index is None else chains[index].last)
+        tree = self.tree()
+        return self._kept(tree, elected(tree, vote, self.sampling.seed, key))
 
-    def tree(self, visits: Mapping[Path, int]) -> Tree:
-        """All leaves in the order of their paths, as a tree of which nothing is kept."""
+    def tree(self, visits: Mapping[Path, int] | None = None, kept: Collection[Path] = ()) -> Tree:
+        """All leaves in the order of their paths, as a tree of which these are kept."""
         found = self._sorted()
         ids = {leaf.path: number for number, leaf in enumerate(found)}
+        more = _More(ids, visits or {}, kept)
         return Tree(
             search=self.name,
             messages=self.start.messages,
             effort=self.start.effort,
-            nodes=tuple(_node(leaf, cost, ids, visits) for leaf, cost in zip(found, _costs(found), strict=True)),
+            nodes=tuple(_node(leaf, cost, more) for leaf, cost in zip(found, _costs(found), strict=True)),
         )
 
     def _sorted(self) -> list[Leaf]:
@@ -257,8 +261,16 @@ class Growth:
         raise SamplerError(f"all {len(errors)} candidates of {self.name} were lost, the first one: {errors[0]}")
 
 
-def _node(leaf: Leaf, cost: Tokens, ids: Mapping[Path, int], visits: Mapping[Path, int]) -> Node:
-    extension = leaf.extension
+class _More(NamedTuple):
+    """What a leaf does not know of itself."""
+
+    ids: Mapping[Path, int]
+    visits: Mapping[Path, int]
+    kept: Collection[Path]
+
+
+def _node(leaf: Leaf, cost: Tokens, more: _More) -> Node:
+    extension, ids = leaf.extension, more.ids
     return Node(
         id=ids[leaf.path],
         parent=ids.get(leaf.path[:-1]),
@@ -268,7 +280,8 @@ def _node(leaf: Leaf, cost: Tokens, ids: Mapping[Path, int], visits: Mapping[Pat
         rating=leaf.rating,
         tokens=cost,
         same_as=ids[leaf.same_as] if leaf.same_as else None,
-        visits=visits.get(leaf.path, 0),
+        kept=leaf.path in more.kept,
+        visits=more.visits.get(leaf.path, 0),
         lost=str(leaf.error) if leaf.error else "",
     )
 
@@ -284,19 +297,24 @@ def completion(tree: Tree, chosen: int) -> Completion:
     blocks = tuple(node.block for node in reversed(path) if node.block)
     last = tree.nodes[chosen]
     assert last.answer is not None and last.ended is not None
-    nodes = tuple(replace(node, kept=True) if node.id in kept else node for node in tree.nodes)
-    return Completion(blocks, last.answer, last.ended, counted(nodes, kept), tree=replace(tree, nodes=nodes))
-
-
-def counted(nodes: Sequence[Node], kept: Collection[int]) -> Tokens:
-    """The counts of a tree's nodes of which some are kept."""
-    return Tokens(
-        prompt=next((node.tokens.prompt for node in nodes if node.tokens.prompt), 0),
-        thinking=sum(node.tokens.thinking for node in nodes if node.id in kept),
-        answer=sum(node.tokens.answer for node in nodes if node.id in kept),
-        discarded=sum(node.tokens.kept for node in nodes if node.id not in kept),
-        cached=sum(node.tokens.cached for node in nodes),
+    nodes = tuple(
+        node if node.kept is (node.id in kept) else replace(node, kept=not node.kept) for node in tree.nodes
     )
+    whole = Tree(tree.search, tree.messages, tree.effort, nodes)
+    return Completion(blocks, last.answer, last.ended, counted(nodes), tree=whole)
+
+
+def counted(nodes: Sequence[Node]) -> Tokens:
+    """The counts of a tree's nodes, of which some are kept."""
+    prompt = next((node.tokens.prompt for node in nodes if node.tokens.prompt), 0)
+    thinking = answer = discarded = cached = 0
+    for node in nodes:
+        cached += node.tokens.cached
+        if node.kept:
+            thinking, answer = thinking + node.tokens.thinking, answer + node.tokens.answer
+        else:
+            discarded += node.tokens.kept
+    return Tokens(prompt, thinking, answer, discarded, cached)
 
 
 def spent(extension: Extension) -> Tokens:
@@ -343,13 +361,14 @@ def _costs(leaves: Sequence[Leaf]) -> list[Tokens]:
         cost, segment = spent(leaf.extension), leaf.extension.segment
         if segment.context:
             at = bisect_left(known, segment.context)
-            cached = max((_common(segment.context, one) for one in known[max(0, at - 1) : at + 1]), default=0)
+            cached = _common(segment.context, known[at - 1]) if at else 0
+            cached = max(cached, _common(segment.context, known[at]) if at < len(known) else 0)
             whole = segment.context + segment.generated
             known.insert(bisect_left(known, whole, at), whole)
         else:
             cached = cost.prompt if leaf.asked in asked else 0
             asked.add(leaf.asked)
-        costs.append(replace(cost, cached=cached))
+        costs.append(Tokens(cost.prompt, cost.thinking, cost.answer, cached=cached))
     return costs
 
 
