@@ -39,7 +39,20 @@ class Request:
 def think(
     requests: Sequence[Request], sampler: Sampler, *, on_done: Callable[[int], None] | None = None
 ) -> list[Completion]:
-    """A completion for every request; `on_done` hears how many are finished.
+    """A completion for every request; `on_done` hears how many are finished."""
+    completions: dict[int, Completion] = {}
+
+    def take(index: int, completion: Completion) -> None:
+        completions[index] = completion
+        if on_done:
+            on_done(len(completions))
+
+    think_each(requests, sampler, take)
+    return [completions[index] for index in range(len(requests))]
+
+
+def think_each(requests: Sequence[Request], sampler: Sampler, take: Callable[[int, Completion], None]) -> None:
+    """Give each completion to `take`, with its request's number, as soon as it is there.
 
     Up to SIDE_BY_SIDE requests are thought about at once, and as soon as one has its answer the next takes its place.
     """
@@ -48,23 +61,17 @@ def think(
     with contextlib.suppress(RuntimeError):
         if asyncio.get_running_loop():
             raise ConfigError("think() runs an event loop of its own: where one runs already, await think_one()")
-    return asyncio.run(_think_all(requests, sampler, on_done))
+    asyncio.run(_think_all(requests, sampler, take))
 
 
-async def _think_all(
-    requests: Sequence[Request], sampler: Sampler, on_done: Callable[[int], None] | None
-) -> list[Completion]:
+async def _think_all(requests: Sequence[Request], sampler: Sampler, take: Callable[[int, Completion], None]) -> None:
     waiting = iter(enumerate(requests))
-    completions: dict[int, Completion] = {}
 
     async def work() -> None:
         for index, request in waiting:
-            completions[index] = await think_one(request, sampler)
-            if on_done:
-                on_done(len(completions))
+            take(index, await think_one(request, sampler))
 
     await together(work() for _ in range(min(SIDE_BY_SIDE, len(requests))))
-    return [completions[index] for index in range(len(requests))]
 
 
 async def think_one(request: Request, sampler: Sampler) -> Completion:

@@ -6,7 +6,7 @@ Chains are drawn once: a vote of any kind and number of samples reads the first 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ponder.errors import ConfigError
 from ponder.evaluate.metrics import mean, pass_at_k, wilson
@@ -19,7 +19,7 @@ from ponder.search.tree import completion as completed
 from ponder.search.tree import counted
 from ponder.seeds import seed_for
 from ponder.text.effort import BUDGETS, Budget
-from ponder.think import Request, think
+from ponder.think import Request, think_each
 from ponder.types import Completion, Effort, Ended, Grade, Message, Problem, Tokens, Tree
 
 SINGLE = "single"
@@ -134,12 +134,21 @@ class _Job:
     effort: Effort
 
 
+class _Found(NamedTuple):
+    """What a search with so many samples has found, an answer or several."""
+
+    search: str
+    drawn: int
+    completions: Sequence[Completion]
+
+
 @dataclass(frozen=True)
 class _Work:
-    """Requests, and the records that their completions make."""
+    """Requests of one problem, and what their completions come to."""
 
+    job: _Job
     requests: Sequence[Request]
-    records: Callable[[Sequence[Completion]], list[Record]]
+    read: Callable[[Sequence[Completion]], list[_Found]]
 
 
 def evaluate(
@@ -150,10 +159,29 @@ def evaluate(
     Of single chains there is one record with the largest number of samples.
     """
     works = _plan(sets, settings)
-    requests = [request for work in works for request in work.requests]
-    tell = (lambda done: on_progress(done, len(requests))) if on_progress else None
-    completions = iter(think(requests, sampler, on_done=tell))
-    return [record for work in works for record in work.records([next(completions) for _ in work.requests])]
+    owners = [(number, place) for number, work in enumerate(works) for place in range(len(work.requests))]
+    waiting: list[dict[int, Completion]] = [{} for _ in works]
+    found: dict[int, list[_Found]] = {}
+    done = 0
+
+    def take(index: int, completion: Completion) -> None:
+        nonlocal done
+        number, place = owners[index]
+        work, parts, done = works[number], waiting[number], done + 1
+        parts[place] = completion
+        if len(parts) == len(work.requests):  # large trees are read and let go as they come
+            found[number] = [_light(one) for one in work.read([parts[at] for at in range(len(parts))])]
+            parts.clear()
+        if on_progress:
+            on_progress(done, len(owners))
+
+    think_each([request for work in works for request in work.requests], sampler, take)
+    return [_record(work.job, settings, one) for number, work in enumerate(works) for one in found[number]]
+
+
+def _light(found: _Found) -> _Found:
+    """Without thoughts and trees, which no record holds."""
+    return found._replace(completions=[replace(one, blocks=(), tree=None) for one in found.completions])
 
 
 def planned(sets: Sequence[ProblemSet], settings: Settings) -> int:
@@ -175,9 +203,13 @@ def _works(job: _Job, settings: Settings) -> list[_Work]:
         if search in DRAWN:
             continue
         for samples in (1,) if search == DIRECT else settings.counts:
-            make = partial(_record, job, settings, search, samples)
-            works.append(_Work([_request(job, settings, search, samples)], lambda found, make=make: [make(found)]))
+            read = partial(_whole, search, samples)
+            works.append(_Work(job, [_request(job, settings, search, samples)], read))
     return works
+
+
+def _whole(search: str, samples: int, completions: Sequence[Completion]) -> list[_Found]:
+    return [_Found(search, samples, completions)]
 
 
 def _chains(job: _Job, settings: Settings, drawn: Sequence[str]) -> _Work:
@@ -186,26 +218,25 @@ def _chains(job: _Job, settings: Settings, drawn: Sequence[str]) -> _Work:
     if list(drawn) == [SINGLE]:
         whole = _request(job, settings, SINGLE, 1)
         requests = [replace(whole, seed=seed_for(whole.seed, sample)) for sample in range(most)]
-        return _Work(requests, lambda found: [_record(job, settings, SINGLE, 1, found)])
+        return _Work(job, requests, partial(_whole, SINGLE, 1))
     rated = {"best_of_n", "weighted_vote", ADAPTIVE} & set(drawn)
     by_blocks = {"weighted_vote_min", "weighted_vote_product"} & set(drawn)
     search = "weighted_vote_product" if by_blocks else "weighted_vote" if rated else "majority"
     request = _request(job, settings, search, most)
 
-    def records(found: Sequence[Completion]) -> list[Record]:
-        tree = found[0].tree
+    def read(completions: Sequence[Completion]) -> list[_Found]:
+        tree = completions[0].tree
         assert tree
-        made: list[Record] = []
+        found: list[_Found] = []
         for search in drawn:
             if search == SINGLE:
-                made.append(_record(job, settings, search, 1, _alone(tree)))
+                found.append(_Found(search, 1, _alone(tree)))
                 continue
             for samples in settings.counts:
-                chosen = _voted(tree, search, samples, settings, request.seed)
-                made.append(_record(job, settings, search, samples, [chosen]))
-        return made
+                found.append(_Found(search, samples, [_voted(tree, search, samples, settings, request.seed)]))
+        return found
 
-    return _Work([request], records)
+    return _Work(job, [request], read)
 
 
 def _alone(tree: Tree) -> list[Completion]:
@@ -254,15 +285,14 @@ def _grade(job: _Job, completion: Completion) -> Grade:
     return job.set.grade(job.problem, completion.answer)
 
 
-def _record(
-    job: _Job, settings: Settings, search: str, drawn: int, completions: Sequence[Completion]
-) -> Record:
+def _record(job: _Job, settings: Settings, found: _Found) -> Record:
+    completions = found.completions
     grades = [_grade(job, completion) for completion in completions]
     return Record(
         task=job.set.task,
         level=job.set.level,
         effort=job.effort,
-        search=search,
+        search=found.search,
         id=job.problem.id,
         prompt=job.problem.prompt,
         gold=job.problem.answer,
@@ -274,7 +304,7 @@ def _record(
         temperature=settings.temperature,
         top_p=settings.top_p,
         seed=settings.seed,
-        drawn=drawn,
+        drawn=found.drawn,
     )
 
 
