@@ -79,7 +79,9 @@ def page(completion: Completion, *, thoughts: bool = False) -> str:
         question=_text(question),
         answer=_text(completion.answer) if finished else _text(f"no finished answer ({completion.ended})"),
         bad="" if finished else " bad",
-        counts="".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in _counts(completion, tree)),
+        counts="".join(
+            f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in _counts(completion, tree)
+        ),
         tree="\n".join(_tree(tree, thoughts)),
     )
 

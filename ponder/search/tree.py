@@ -297,9 +297,7 @@ def completion(tree: Tree, chosen: int) -> Completion:
     blocks = tuple(node.block for node in reversed(path) if node.block)
     last = tree.nodes[chosen]
     assert last.answer is not None and last.ended is not None
-    nodes = tuple(
-        node if node.kept is (node.id in kept) else replace(node, kept=not node.kept) for node in tree.nodes
-    )
+    nodes = tuple(node if node.kept is (node.id in kept) else replace(node, kept=not node.kept) for node in tree.nodes)
     whole = Tree(tree.search, tree.messages, tree.effort, nodes)
     return Completion(blocks, last.answer, last.ended, counted(nodes), tree=whole)
 

@@ -134,7 +134,10 @@ def test_bad_stdin(run, scripted, piped, raw, part):
         (["think", "q", "--search", "bream"], "unknown search 'bream': the searches are direct, single"),
         (["think", "q", "--search", "majority"], "16 samples at temperature 0 are 16 times the same"),
         (["think", "q", "--search", "single", "--samples", "2"], "single draws one sample, not 2"),
-        (["think", "q", "--search", "beam", "--samples", "6", "--width", "4"], "samples=6 is not a multiple of width=4"),
+        (
+            ["think", "q", "--search", "beam", "--samples", "6", "--width", "4"],
+            "samples=6 is not a multiple of width=4",
+        ),
         (["think", "q", "--search", "beam", "--samples", "0"], "--samples"),
         (["think", "q", "--search", "beam", "--samples", "2", "--temperature", "1"], "`ponder train reward`"),
         (["think", "q", "--tree", "tree.svg"], "name it tree.html or tree.json"),

@@ -139,7 +139,9 @@ def test_a_shared_vote_is_what_the_search_itself_would_have_answered(search):
         common = {"efforts": (Effort.LOW,), "temperature": 1.0, "seed": 1}
         shared = evaluate([toys], Settings(searches=("single", search), samples=(4, 16), **common), sampler)
         shared = [record for record in shared if (record.search, record.drawn) == (search, n)]
-        alone = [Request((Message("user", p.prompt),), Effort.LOW, 1.0, seed=seed(p), search=search) for p in toys.problems]
+        alone = [
+            Request((Message("user", p.prompt),), Effort.LOW, 1.0, seed=seed(p), search=search) for p in toys.problems
+        ]
         budget = Settings(efforts=(Effort.LOW,)).budget(Effort.LOW, n)
         found = think([replace(request, budget=budget) for request in alone], sampler)
         assert [record.answers[0] for record in shared] == [one.answer for one in found]
@@ -165,7 +167,10 @@ def test_single_chains_are_the_same_with_and_without_votes_beside_them():
 def test_searches_with_candidates_of_their_own_are_asked_each():
     toys, sampler = chances(6)
     settings = Settings(
-        efforts=(Effort.NONE, Effort.LOW), searches=("direct", "beam", "mcts", "revise"), samples=(1, 4), temperature=1.0
+        efforts=(Effort.NONE, Effort.LOW),
+        searches=("direct", "beam", "mcts", "revise"),
+        samples=(1, 4),
+        temperature=1.0,
     )
     told = []
     records = evaluate([toys], settings, sampler, on_progress=lambda *done: told.append(done))
