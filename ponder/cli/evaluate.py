@@ -96,36 +96,27 @@ def evaluate(
     Example: ponder eval --task countdown:2 --search single,majority,beam --samples 1,4,16 --temperature 0.8
     """
     models.check_sampling(temperature, top_p)
-    counts, searches = numbers(samples), tuple(dict.fromkeys(name.strip() for name in search.split(",")))
-    if max(counts) > 1 and temperature == 0 and not {"direct", "revise"}.issuperset(searches):
-        raise ConfigError(
-            f"{max(counts)} samples at temperature 0 are {max(counts)} times the same: give --temperature 0.8"
-        )
-    efforts = tuple(dict.fromkeys(effort_named(name.strip()) for name in effort.split(",")))
     settings = Settings(
-        efforts=efforts,
-        searches=searches,
-        samples=counts,
+        efforts=tuple(effort_named(name) for name in names(effort)),
+        searches=names(search),
+        samples=numbers(samples),
         width=width,
         temperature=temperature,
         top_p=top_p,
         seed=seed,
     )
-    settings.check()
+    check_settings(settings)
     part = split_named(split)
     if part is Split.TRAIN:
         raise ConfigError("the train split is what models were taught: evaluate on test or validation")
     specs = dict.fromkeys(pair for text in task or () for pair in problems.parse_spec(text))
     if not (specs or problems_file or gym):
         raise ConfigError("nothing to evaluate: give --task TASK:LEVEL, --problems FILE or --gym NAME:LEVEL")
-    if out is not None and out.is_dir():
-        raise ConfigError(f"{out} is a directory: name a file in it for the records")
-    if out is not None and not out.parent.is_dir():
-        raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
+    check_out(out)
     sets = problems.from_file(problems_file) if problems_file else []
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     loaded = models.load(model, device, server)
-    for one in efforts:
+    for one in settings.efforts:
         loaded.effort(one)
     sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]
     sets += [problems.held_out(name, level, n, split=part, seed=seed) for name, level in specs]
@@ -139,6 +130,27 @@ def evaluate(
         output.document([{"model": loaded.name, "seed": seed} | summary.to_json() for summary in summaries])
     else:
         output.stdout().print(table(summaries))
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse searches that do not fit, and samples that would all be the same."""
+    settings.check()
+    most = max(settings.counts)
+    if most > 1 and settings.temperature == 0 and not {"direct", "revise"}.issuperset(settings.searches):
+        raise ConfigError(f"{most} samples at temperature 0 are {most} times the same: give --temperature 0.8")
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse a file that records cannot be written to, before anything is computed."""
+    if out is not None and out.is_dir():
+        raise ConfigError(f"{out} is a directory: name a file in it for the records")
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """``none,medium`` as names, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def numbers(text: str) -> tuple[int, ...]:
