@@ -1,11 +1,12 @@
 """Monte-Carlo tree search over blocks: PUCT, with the value of a block as the estimate of what follows.
 
 The selection is AlphaZero's (Silver et al. 2018) with MuZero's constant (Schrittwieser et al. 2020). Candidates are
-drawn from the model itself, so each has the same prior (Hubert et al. 2021, arXiv 2104.06303). No rollout is played to
-its end: the value stands for it, and only what looks best is thought through.
+drawn from the model itself, so how often one is drawn is its prior (Hubert et al. 2021, arXiv 2104.06303). No rollout
+is played to its end: the value stands for it, and only what looks best is thought through.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ponder.interfaces import Prefix, Rater, Sampler, Sampling
@@ -26,6 +27,8 @@ class _Arm:
     """A place in the tree, with what the visits below it were worth."""
 
     leaf: Leaf
+    prior: float = 1.0
+    """Its share of the candidates that were drawn beside it."""
     value: float = 0.0
     """Its own rating: what it is worth before anything below it is known."""
     visits: int = 0
@@ -40,9 +43,9 @@ class _Arm:
         """What it is worth by all that is known; its own rating counts as one visit."""
         return (self.value + self.total) / (1 + self.visits)
 
-    def score(self, siblings: int, visits: int) -> float:
-        """PUCT, as one of so many siblings under a place with so many visits."""
-        return self.mean + EXPLORE / siblings * math.sqrt(visits) / (1 + self.visits)
+    def score(self, visits: int) -> float:
+        """PUCT, under a place with so many visits."""
+        return self.mean + EXPLORE * self.prior * math.sqrt(visits) / (1 + self.visits)
 
 
 async def mcts(
@@ -66,10 +69,10 @@ async def mcts(
         if start.closed or any(leaf.value >= ENOUGH for leaf in finished):
             break
         way = _descend(start, sampling.seed, number)
-        leaves = grow.merged(await grow.rated(await grow.branch(way[-1].leaf, budget.width)))
-        way[-1].arms = [_Arm(leaf, leaf.value, closed=leaf.done) for leaf in leaves]
-        finished += [leaf for leaf in leaves if leaf.done]
-        worth = sum(leaf.value for leaf in leaves) / len(leaves) if leaves else 0.0
+        drawn = await grow.rated(await grow.branch(way[-1].leaf, budget.width))
+        way[-1].arms = _arms(grow, drawn)
+        finished += [arm.leaf for arm in way[-1].arms if arm.leaf.done]
+        worth = sum(arm.prior * arm.value for arm in way[-1].arms)
         for arm in reversed(way):
             arm.visits, arm.total = arm.visits + 1, arm.total + worth
             arm.closed = all(below.closed for below in arm.arms or ())
@@ -81,12 +84,19 @@ async def mcts(
     return grow.finish(None if chosen is None else finished[chosen], visits)
 
 
+def _arms(grow: Growth, drawn: list[Leaf]) -> list[_Arm]:
+    """What was drawn, each state once."""
+    leaves = grow.merged(drawn)
+    times = Counter(grow.leaves[leaf.path].same_as or leaf.path for leaf in drawn)
+    return [_Arm(leaf, times[leaf.path] / len(drawn), leaf.value, closed=leaf.done) for leaf in leaves]
+
+
 def _descend(start: _Arm, seed: int, number: int) -> list[_Arm]:
     """From the question to a place that has not been expanded."""
     way = [start]
     while way[-1].arms is not None:
         arms = [arm for arm in way[-1].arms if not arm.closed]
-        scores = [arm.score(len(way[-1].arms), way[-1].visits) for arm in arms]
+        scores = [arm.score(way[-1].visits) for arm in arms]
         way.append(arms[top(scores, 1, seed, number, len(way))[0]])
     return way
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from os.path import commonprefix
 from pathlib import Path
 from random import Random
 
@@ -16,6 +17,7 @@ from ponder.interfaces import Sampling
 from ponder.search import SEARCHES, SHARING, check_budget, usual_width
 from ponder.search.single import single
 from ponder.text.effort import Budget
+from ponder.text.format import render_block, render_context, text_of
 from ponder.types import Block, Effort, Ended, Rating
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,7 +28,7 @@ budgets = st.tuples(st.integers(1, 4), st.integers(1, 3)).map(lambda pair: (pair
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_golden_trees(puzzle, name):
-    found = puzzle.search(name, 4, 2, seed=7)
+    found = puzzle.search(name, 6, 3, seed=7)
     told = {"answer": found.answer, "ended": found.ended, "tokens": vars(found.tokens)}
     told |= {"tree": found.tree.to_json(thoughts=True)}
     path = GOLDEN / f"{name}.json"
@@ -63,7 +65,7 @@ def test_equal_seeds_give_equal_trees_whatever_is_faster(puzzle, name, budget, s
     assert quick.tree == slow.tree and quick == slow
 
 
-@pytest.mark.parametrize("name", ["best_of_n", "mcts", "dvts"])
+@pytest.mark.parametrize("name", ["best_of_n", "weighted_vote", "adaptive", "mcts", "dvts"])
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 10**9))
 @settings(max_examples=25)
 def test_more_budget_never_lowers_the_best_rating(puzzle, name, times, width, seed):
@@ -362,6 +364,23 @@ def test_cached_is_what_contexts_share_with_earlier_work(puzzle):
     assert puzzle.search("single", seed=4).tokens.cached == sum(
         node.tokens.cached for node in puzzle.nodes(puzzle.search("single", seed=4))
     )
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name not in ("direct", "revise")])
+@given(budgets, st.integers(0, 10**9))
+@settings(max_examples=8)
+def test_cached_is_exact(puzzle, name, budget, seed):
+    found = puzzle.search(name, *budget, seed=seed)
+    known: list[str] = []
+    for node in puzzle.nodes(found):
+        blocks, at = [], node.parent
+        while at is not None:
+            blocks.append(puzzle.nodes(found)[at].block)
+            at = puzzle.nodes(found)[at].parent
+        context = text_of(render_context(puzzle.ROOT.messages, puzzle.ROOT.effort, tuple(reversed(blocks)), None))
+        assert node.tokens.prompt == len(context)
+        assert node.tokens.cached == max((len(commonprefix([context, one])) for one in known), default=0)
+        known.append(context + (node.answer if node.block is None else text_of(render_block(node.block))))
 
 
 def test_without_ids_equal_contexts_are_counted(puzzle):
