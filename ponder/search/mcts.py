@@ -59,6 +59,7 @@ async def mcts(
 ) -> Completion:
     """`budget.samples` expansions of `budget.width` candidates each, fewer where an answer is good enough.
 
+    An expansion is one block deep, so this costs less than as many chains: compare it by tokens, not by samples.
     The answers that were reached vote, each with its value; where there is none yet, the best places are thought
     through to their end, one after the other until one answers.
     """
