@@ -61,6 +61,8 @@ class Prefix:
     blocks: Thought = ()
     answering: bool = False
     """Whether thinking is over and the answer must come next."""
+    think_on: bool = False
+    """Whether a block must come next, however much the model wants to answer."""
 
 
 @dataclass(frozen=True)
@@ -118,5 +120,16 @@ class Sampler(Protocol):
         """One extension for each sampling, within the limit and drawn from its own seed.
 
         `hear` follows the text as it comes, from samplers that stream; the others do not call it.
+        """
+        ...
+
+
+class Rater(Protocol):
+    """Rates thoughts at their last boundary, whatever sampled them."""
+
+    async def rate(self, prefixes: Sequence[Prefix]) -> list[Rating]:
+        """A rating for each prefix: of its last block, or of the question where there is none.
+
+        Values and validities lie in [0, 1]; raises SamplerError where one of them cannot be rated.
         """
         ...

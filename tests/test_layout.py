@@ -15,6 +15,7 @@ ORDER = (
     ("tasks",),
     ("model",),
     ("engine",),
+    ("search",),
     ("think",),
     ("runs",),
     ("train",),

@@ -16,7 +16,7 @@ from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.text import format
 from ponder.text.format import BLOCKS, Dialect, Place
 from ponder.text.stream import Closed, Delta, Stream
-from ponder.types import Block
+from ponder.types import Block, Thought
 
 MOST_HEADLINE = 60
 """Characters shown of a headline that never ended."""
@@ -38,13 +38,13 @@ class Display:
     """Blocks of this extension that were folded while it streamed."""
     _live: Live | None = None
 
-    def begin(self, answering: bool) -> None:
+    def begin(self, answering: bool, think_on: bool = False) -> None:
         """An extension is about to be generated."""
         self._stream, self._open, self._shown = Stream(self.dialect), {}, 0
-        if answering:
-            self._stream.feed(self.dialect.marker[format.Mark.ANSWER].text)
-        elif not self.dialect.folds:  # such a thought has begun in the prompt
+        if not answering and not self.dialect.folds:  # such a thought has begun in the prompt
             self._stream.feed(self.dialect.marker[format.Mark.BLOCK].text)
+        begun = format.opening(answering=answering, think_on=think_on, dialect=self.dialect)
+        self._stream.feed(format.text_of(begun))
         if self.console.is_terminal and not self.quiet:
             self._live = Live(console=self.console, transient=True, refresh_per_second=20)
             self._live.start()
@@ -75,6 +75,11 @@ class Display:
         elif not extension.block and self._open.get(Place.HEADLINE) and extension.answer is None:
             headline = clean(self._open[Place.HEADLINE])[:MOST_HEADLINE]
             self.console.print(Text(f"▸ {headline} … cut off", style="yellow"))
+
+    def show(self, blocks: Thought) -> None:
+        """A whole thought that was not followed."""
+        for block in () if self.quiet else blocks:
+            self._fold(block)
 
     def _opened(self) -> Group:
         headline = Text(f"▸ {clean(self._open.get(Place.HEADLINE, ''))}", style="bold") if self._open else Text()
@@ -113,7 +118,7 @@ class Watched:
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
         """As the sampler extends, while the display follows the first sample."""
-        self.display.begin(prefix.answering)
+        self.display.begin(prefix.answering, prefix.think_on)
         extensions: list[Extension] = []
         try:
             extensions = await self.sampler.extend(prefix, limit, samplings, hear or self.display.hear)

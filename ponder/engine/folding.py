@@ -36,9 +36,10 @@ class Folding:
         """The prompt, which is shared, and the folded blocks."""
         check_length(prefix, self.checkpoint.network.shape.max_position_embeddings)
         window = self.checkpoint.config.fold_window
-        state = format.render_state(prefix.blocks, window, answering=prefix.answering)
+        state = format.render_state(prefix.blocks, window, answering=prefix.answering, think_on=prefix.think_on)
         prompt = self._prompt(prefix.messages, prefix.effort)
-        return Context((*prompt, *self.tokenizer.encode(state)), len(prompt))
+        place = Place.ANSWER if prefix.answering else Place.HEADLINE if prefix.think_on else Place.BETWEEN
+        return Context((*prompt, *self.tokenizer.encode(state)), place, len(prompt))
 
     def bounded(self, limit: Limit, context: Context, prefix: Prefix) -> Limit:
         """A block, its fold and the answer must fit the window."""
@@ -55,7 +56,7 @@ class Folding:
     def extension(self, written: Written, prefix: Prefix, limit: Limit) -> Extension:
         """The one block or the answer that the grammar has allowed."""
         read = pieces(written.tokens, self._markers, self.tokenizer)
-        parser = format.parse_on(read, BLOCKS, answering=prefix.answering, closed=False)
+        parser = format.parse_on(read, BLOCKS, answering=prefix.answering, think_on=prefix.think_on)
         parsed = parser.result()
         if parsed.blocks:
             return extension(written, parsed.blocks[0], None, None)

@@ -11,7 +11,7 @@ from ponder.engine.grammar import Grammar
 from ponder.engine.scheduler import Written
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix
-from ponder.text.format import Piece
+from ponder.text.format import Piece, Place
 from ponder.types import Block, Ended, Rating, Segment
 
 PROMPTS = 4096
@@ -24,6 +24,8 @@ class Context(NamedTuple):
     """What an extension is generated from."""
 
     ids: tuple[int, ...]
+    place: Place
+    """Where in the format the samples begin."""
     shared: int
     """So many of its first tokens are worth remembering for other extensions."""
     after: tuple[tuple[int, ...], ...] = ()

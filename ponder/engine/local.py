@@ -42,6 +42,10 @@ class LocalSampler:
         grammar = self._form.grammar(next(network.parameters()).device)
         return Scheduler(network, grammar, self.most_rows, self.most_bytes, self.checkpoint.head)
 
+    def refresh(self) -> None:
+        """Forget what was read of prompts: a trainer in another process than this one has changed the weights."""
+        self.scheduler.refresh()
+
     def context(self, prefix: Prefix) -> tuple[int, ...]:
         """The ids that the next block, or the answer, of a prefix is generated from."""
         return self._form.context(prefix).ids
@@ -78,7 +82,7 @@ class LocalSampler:
         job = Job(
             context=context.ids,
             shared=context.shared,
-            answering=prefix.answering,
+            place=context.place,
             limit=bounded,
             samplings=samplings,
             done=done,

@@ -60,14 +60,16 @@ class Paragraphs:
     def context(self, prefix: Prefix) -> Context:
         """Prompt and thought; all of it is shared with whatever goes on from here."""
         check_length(prefix, self.checkpoint.network.shape.max_position_embeddings)
-        ids, thinking = self._ids(prefix), replace(prefix, answering=False)
-        earlier = (prefix.blocks, prefix.blocks[:-1], ())[not prefix.answering :]
+        ids, thinking = self._ids(prefix), replace(prefix, answering=False, think_on=False)
+        earlier = (prefix.blocks, prefix.blocks[:-1], ())
         after = tuple(self._ids(replace(thinking, blocks=blocks)) for blocks in earlier)
-        return Context(ids, 0 if prefix.answering else len(ids), after)
+        if prefix.answering:
+            return Context(ids, Place.ANSWER, 0, after)
+        return Context(ids, Place.BETWEEN, len(ids), after)
 
     def _encoded(self, prefix: Prefix) -> tuple[int, ...]:
         prompt = self._prompt(prefix.messages, prefix.effort)
-        thought = format.render_thought(prefix.blocks, answering=prefix.answering)
+        thought = format.render_thought(prefix.blocks, answering=prefix.answering, think_on=prefix.think_on)
         return (*self.chat.opening, *self.tokenizer.encode([*prompt, *thought]))
 
     def bounded(self, limit: Limit, context: Context, prefix: Prefix) -> Limit | None:
@@ -81,7 +83,8 @@ class Paragraphs:
     def ear(self, prefix: Prefix, limit: Limit, hear: Hear | None) -> Ear:
         """Ends are told by text: a paragraph's, and those whose marks are no single tokens."""
         if not prefix.answering:
-            return Ear(self.tokenizer, hear, partial(_paragraph_over, self._written))
+            begun = format.text_of(format.opening(think_on=prefix.think_on, dialect=THINK_TAGS))
+            return Ear(self.tokenizer, hear, partial(_paragraph_over, self._written, begun))
         stops = (*limit.stop, *(text for text in self._written if text == _END))
         return Ear(self.tokenizer, hear, partial(_holds, stops) if stops else None)
 
@@ -96,7 +99,7 @@ class Paragraphs:
         end = THINK_TAGS.marker[Mark.END]
         if end in read:  # a turn may end within a thought; what it ends is the thought
             over, read = True, read[: read.index(end)]
-        parser = format.parse_on(read, THINK_TAGS, answering=False, closed=True)
+        parser = format.parse_on(read, THINK_TAGS, think_on=prefix.think_on, closed=True)
         blocks = parser.result().blocks
         over = over or parser.place is Place.ANSWER
         # What was written behind the first blank line, within its last token, is let go: the paragraph ended there.
@@ -114,8 +117,8 @@ class Paragraphs:
                 yield part if part.text in (_BREAK, *self._written) else Piece(part.text)
 
 
-def _paragraph_over(written: tuple[str, ...], text: str) -> bool:
-    return _BREAK in text.lstrip() or _holds(written, text)
+def _paragraph_over(written: tuple[str, ...], begun: str, text: str) -> bool:
+    return _BREAK in (begun + text).lstrip() or _holds(written, text)
 
 
 def _holds(stops: tuple[str, ...], text: str) -> bool:

@@ -162,8 +162,7 @@ class ParallelSampler:
             return []
         if (version := version_of(self.checkpoint.network)) != self._version:
             self._version = version
-            for worker in self._workers:
-                worker.send(_Changed())
+            self.refresh()
         worker, number = self._worker_of(prefix.messages), next(self._numbers)
         worker.waiting[number] = _Waiting(asyncio.get_running_loop().create_future(), hear)
         worker.load += len(samplings)
@@ -177,6 +176,11 @@ class ParallelSampler:
         finally:
             del worker.waiting[number]
             worker.load -= len(samplings)
+
+    def refresh(self) -> None:
+        """Forget what was read of prompts: a trainer in another process than this one has changed the weights."""
+        for worker in self._workers:
+            worker.send(_Changed())
 
     def close(self) -> None:
         """End the processes."""

@@ -148,7 +148,7 @@ class RemoteSampler:
             return _answer(choice, reply.usage, dialect, limit)
         if dialect.folds:
             self._check_markers(choice, dialect)
-        return _block(choice, reply.usage, dialect)
+        return _block(choice, reply.usage, dialect, prefix.think_on)
 
     def _prompt(self, prefix: Prefix, dialect: Dialect) -> str:
         asked = format.render_context(prefix.messages, prefix.effort, (), None, dialect=dialect)
@@ -162,6 +162,7 @@ class RemoteSampler:
             prefix.blocks,
             self.endpoint.fold_window,
             answering=prefix.answering,
+            think_on=prefix.think_on,
             dialect=dialect,
         )
         return format.text_of(pieces)
@@ -178,6 +179,10 @@ class RemoteSampler:
     # Chat: a whole completion, handed out block by block
 
     async def _by_chat(self, prefix: Prefix, limit: Limit, sampling: Sampling) -> Extension:
+        if prefix.think_on:
+            raise SamplerError(
+                f"{self._server.who} cannot be held from answering: thinking on needs a completions server"
+            )
         key = _Key(prefix.messages, prefix.effort, prefix.blocks, replace(sampling, seed=0))
         rest = self._recall(key)
         if rest is None:
@@ -231,10 +236,11 @@ def _stops(dialect: Dialect, answering: bool, limit: Limit) -> list[str]:
     return [dialect.marker[mark].text for mark in marks]
 
 
-def _block(choice: _Text, usage: _Usage, dialect: Dialect) -> Extension:
+def _block(choice: _Text, usage: _Usage, dialect: Dialect, think_on: bool) -> Extension:
     """The text of one request as a block, or as the end of thinking."""
     stopped = choice.finish_reason == "stop"
-    parser = format.parse_on(pieces_of(choice.text, dialect), dialect, answering=False, closed=stopped)
+    read = pieces_of(choice.text, dialect)
+    parser = format.parse_on(read, dialect, think_on=think_on, closed=stopped)
     parsed = parser.result()
     spent = Tokens(usage.prompt_tokens, thinking=usage.completion_tokens)
     over = parser.place in (Place.ANSWER, Place.DONE) or (stopped and not choice.text.strip())

@@ -25,6 +25,7 @@ from ponder.interfaces import Limit, Sampling
 from ponder.model.heads import Head
 from ponder.model.network import Causal
 from ponder.model.sizes import Sizes
+from ponder.text.format import Place
 
 COMPACT = 0.75
 """With nobody waiting, free rows are taken out of the batch once no more than this share is in use."""
@@ -47,7 +48,8 @@ class Job:
     context: tuple[int, ...]
     shared: int
     """So many of its first tokens, the prompt, are worth remembering for other jobs."""
-    answering: bool
+    place: Place
+    """Where in the format the samples begin."""
     limit: Limit
     samplings: Sequence[Sampling]
     done: "Callable[[Written], None]"
@@ -240,9 +242,7 @@ class Scheduler:
         own = {one: len(one.job.context) - one.shares * one.job.shared for one in joining}
         slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: own[one])
         self._slots.reserve(len(self._owners), max(own.values()) + 1)
-        self._rows.seat(
-            slots, [Begun(one.job.answering, one.job.limit, one.job.samplings[one.sample]) for one in joining]
-        )
+        self._rows.seat(slots, [Begun(one.job.place, one.job.limit, one.job.samplings[one.sample]) for one in joining])
         for slot, (job, sample, shares) in zip(slots, joining, strict=True):
             (spans, logits, rating), behind = read[job.context], job.shared if shares else 0
             prompt = self._slots.prompts.join(job.prompt, cut(spans, 0, behind)) if shares else None

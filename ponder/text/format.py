@@ -107,6 +107,8 @@ DIALECTS = {dialect.name: dialect for dialect in (BLOCKS, THINK_TAGS)}
 
 _TURN = Piece("<|im_start|>", True)
 """What opens a turn around think tags: ChatML, which closes it with their end marker."""
+WAIT = "Wait"
+"""How a paragraph begins that a model would not have written by itself (Muennighoff et al. 2025)."""
 SYSTEM, USER, ASSISTANT, PAD = (Piece(f"<|{name}|>", True) for name in ("system", "user", "assistant", "pad"))
 _ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 EFFORTS = {effort: Piece(f"<|effort:{effort}|>", True) for effort in Effort}
@@ -202,6 +204,7 @@ def render_context(
     window: int | None,
     *,
     answering: bool = False,
+    think_on: bool = False,
     dialect: Dialect = BLOCKS,
 ) -> list[Piece]:
     """What the next block, or the answer, is generated from: the prompt and the folded blocks.
@@ -209,14 +212,27 @@ def render_context(
     Where nothing folds, it is all blocks, and the prompt has no place for the effort.
     """
     if not dialect.folds:
-        return [*render_chatml(messages, dialect), *render_thought(blocks, answering=answering, dialect=dialect)]
-    return [*render_prompt(messages, effort), *render_state(blocks, window, answering=answering)]
+        thought = render_thought(blocks, answering=answering, think_on=think_on, dialect=dialect)
+        return [*render_chatml(messages, dialect), *thought]
+    state = render_state(blocks, window, answering=answering, think_on=think_on)
+    return [*render_prompt(messages, effort), *state]
 
 
-def render_state(blocks: Thought, window: int | None, *, answering: bool = False) -> list[Piece]:
-    """What follows the prompt: the folded blocks, and the answer's marker where the answer must come."""
+def render_state(
+    blocks: Thought, window: int | None, *, answering: bool = False, think_on: bool = False
+) -> list[Piece]:
+    """What follows the prompt: the folded blocks, and how the answer or a block begins where that must come."""
     folds = [piece for block in in_window(blocks, window) for piece in render_block(block, folded=True)]
-    return [*folds, BLOCKS.marker[Mark.ANSWER]] if answering else folds
+    return [*folds, *opening(answering=answering, think_on=think_on)]
+
+
+def opening(*, answering: bool = False, think_on: bool = False, dialect: Dialect = BLOCKS) -> list[Piece]:
+    """How the answer, or a block, begins that must come; nothing where the model chooses."""
+    if answering:
+        return [dialect.marker[Mark.ANSWER]]
+    if think_on:
+        return [dialect.marker[Mark.BLOCK]] if dialect.folds else [Piece(WAIT)]
+    return []
 
 
 def render_chatml(messages: Sequence[Message], dialect: Dialect = THINK_TAGS) -> list[Piece]:
@@ -232,13 +248,16 @@ def shown(message: Message, dialect: Dialect) -> str:
     return visible(message.content, dialect) if message.role == "assistant" else message.content
 
 
-def render_thought(blocks: Thought, *, answering: bool = False, dialect: Dialect = THINK_TAGS) -> list[Piece]:
+def render_thought(
+    blocks: Thought, *, answering: bool = False, think_on: bool = False, dialect: Dialect = THINK_TAGS
+) -> list[Piece]:
     """What follows the prompt where nothing folds: all blocks, and the thought's end where the answer must come."""
     pieces = [dialect.marker[Mark.BLOCK], Piece("\n")]
     pieces += [piece for block in blocks for piece in render_block(block, dialect=dialect)]
-    if not answering:
-        return pieces
-    return [*pieces, *([] if blocks else [Piece("\n")]), dialect.marker[Mark.ANSWER], Piece("\n\n")]
+    if answering and not blocks:
+        pieces.append(Piece("\n"))
+    pieces += opening(answering=answering, think_on=think_on, dialect=dialect)
+    return [*pieces, Piece("\n\n")] if answering else pieces
 
 
 def sections(
@@ -339,17 +358,17 @@ def pieces_of(text: str, dialect: Dialect = BLOCKS) -> Iterator[Piece]:
         yield Piece(text[start:])
 
 
-def parse_on(pieces: Iterable[Piece], dialect: Dialect, *, answering: bool, closed: bool) -> Parser:
-    """Reads what was written after a prefix, which left off in the answer or before the next block.
+def parse_on(
+    pieces: Iterable[Piece], dialect: Dialect, *, answering: bool = False, think_on: bool = False, closed: bool = False
+) -> Parser:
+    """Reads what was written after a prefix, which left off in the answer, in a block that must come, or before one.
 
     Where it is `closed`, the marker that ended the block or the answer was left out, and is put back.
     """
     parser = Parser(dialect)
-    if answering:
-        parser.eat(dialect.marker[Mark.ANSWER])
-    elif not dialect.folds:
+    if not answering and not dialect.folds:
         parser.eat(dialect.marker[Mark.BLOCK])
-    for piece in pieces:
+    for piece in (*opening(answering=answering, think_on=think_on, dialect=dialect), *pieces):
         parser.eat(piece)
     if closed and answering and parser.place is Place.ANSWER:
         parser.eat(dialect.marker[Mark.END])

@@ -89,6 +89,13 @@ def test_a_thought_that_never_ends_is_cut_by_its_budget_and_answers(plain: Make)
     assert found.tokens.thinking == 20
 
 
+def test_a_paragraph_that_must_come_begins_as_it_is_told_to(plain: Make) -> None:
+    sampler = LocalSampler(load_checkpoint(plain(chain("t", "\n\n") | chain("\n", "a", "</think>"))))
+    prefix = Prefix(ASKED, Effort.LOW, (Block("", "a", ""),), think_on=True)
+    (found,) = extend(sampler, prefix, Limit(20, 9))
+    assert found.block == Block("", "Wait", "") and not found.last and len(found.segment.generated) == 1
+
+
 def test_an_answer_that_never_ends_is_cut_off(plain: Make) -> None:
     found = ask(plain(chain("\n", "a", "</think>") | chain("\n\n", "c", "c")), budget=Budget(thinking=20, answer=10))
     assert (found.answer, found.ended) == ("c" * 10, Ended.CUT_OFF)

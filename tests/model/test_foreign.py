@@ -13,6 +13,7 @@ from ponder.errors import CheckpointError
 from ponder.interfaces import Limit, Sampling
 from ponder.model.foreign import load_foreign
 from ponder.model.network import Masked
+from ponder.text.format import Place
 
 V = 90
 ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -92,7 +93,7 @@ def test_branches_in_ragged_batches_have_the_log_probabilities_of_the_plain_forw
     for number in range(6):
         context = (*prompt, *torch.randint(3, V, (2 * number,), generator=rng).tolist())
         samplings = [Sampling(1.0, 1.0, 10 * number + branch) for branch in range(3)]
-        job = Job(context, len(context), False, Limit(8, 8), samplings, written.append, failed, after=(prompt,))
+        job = Job(context, len(context), Place.BETWEEN, Limit(8, 8), samplings, written.append, failed, after=(prompt,))
         scheduler.submit(job)
         for _ in range(2):
             scheduler.step()
