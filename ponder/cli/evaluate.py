@@ -20,6 +20,7 @@ from ponder.cli.models import (
     UpstreamModelOption,
     UpstreamOption,
     UpstreamWindowOption,
+    WorkersOption,
 )
 from ponder.cli.output import JsonOption
 from ponder.cli.tasks import split_named
@@ -74,6 +75,7 @@ def evaluate(
     seed: SeedOption = 0,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    workers: WorkersOption = 0,
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
     upstream_key_env: UpstreamKeyOption = None,
@@ -115,13 +117,16 @@ def evaluate(
     check_out(out)
     sets = problems.from_file(problems_file) if problems_file else []
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
-    loaded = models.load(model, device, server)
-    for one in settings.efforts:
-        loaded.effort(one)
     sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]
     sets += [problems.held_out(name, level, n, split=part, seed=seed) for name, level in specs]
+    loaded = models.load(model, device, server, models.workers_for(workers, planned(sets, settings)))
+    for one in settings.efforts:
+        loaded.effort(one)
     tell_shortages(sets)
-    records = run(sets, settings, loaded)
+    try:
+        records = run(sets, settings, loaded)
+    finally:
+        loaded.close()
     if out:
         lines = [jsonlib.dumps({"model": loaded.name} | record.to_json(), ensure_ascii=False) for record in records]
         write_whole(out, "".join(line + "\n" for line in lines))

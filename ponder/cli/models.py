@@ -16,6 +16,8 @@ from ponder.text.effort import effort_named
 from ponder.text.format import BLOCKS, THINK_TAGS
 from ponder.types import Effort
 
+MANY = 512
+"""From so many chains on, the seconds that further processes take to start are soon earned."""
 EMBEDDED = "ponder-mini"
 VARIABLE = "PONDER_MODEL"
 
@@ -64,6 +66,12 @@ UpstreamWindowOption = Annotated[
     int,
     typer.Option("--upstream-window", min=0, help="The fold_window of that checkpoint's ponder.json; 0 for all."),
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=0, help="Processes that sample on a CPU; 0 for one a core where there is enough to do."
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
 
 
@@ -76,6 +84,11 @@ class Model:
     style: str = "thinking"
     """`thinking`, or `direct` for one that only answers."""
     dialect: str = BLOCKS.name
+
+    def close(self) -> None:
+        """End the processes that it samples in, where it does."""
+        if close := getattr(self.sampler, "close", None):
+            close()
 
     def effort(self, wanted: str | None) -> Effort:
         """The effort asked for, checked against what the model can do; by default medium, or none for a direct one."""
@@ -120,17 +133,21 @@ def find_model(given: Path | None) -> Path:
     return embedded_folder()
 
 
-def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE) -> Model:
-    """Load a model onto a device, or take the one on a server."""
+def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE, workers: int = 1) -> Model:
+    """Load a model onto a device, or take the one on a server.
+
+    On a CPU a narrow network samples in so many processes; wider ones use all cores in one.
+    """
     if upstream != HERE:
         if device != "auto":
             raise ConfigError(f"--device {device} is for a model on this machine: --upstream computes where it is")
         return _remote(upstream, given)
     folder = find_model(given)
     from ponder.engine.local import LocalSampler
+    from ponder.engine.parallel import ParallelSampler
     from ponder.engine.scheduler import MOST_BYTES, least_bytes
     from ponder.model.checkpoint import load_checkpoint
-    from ponder.model.device import pick_device, settle_decoding_threads
+    from ponder.model.device import narrow, pick_device, settle_decoding_threads
 
     picked = pick_device(device)
     checkpoint = load_checkpoint(folder).to(picked.value)
@@ -139,7 +156,10 @@ def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE) ->
         output.note(f"{config.name}: {note}", style="yellow")
     settle_decoding_threads(picked.value, shape.hidden_size)
     # Caches grow with what is generated: a large model's budget only says how far they may.
-    sampler = LocalSampler(checkpoint, most_bytes=max(MOST_BYTES, least_bytes(shape)))
+    most = max(MOST_BYTES, workers * least_bytes(shape))
+    if workers > 1 and narrow(picked.value, shape.hidden_size):
+        return Model(ParallelSampler(checkpoint, workers, most_bytes=most), config.name, config.style, config.dialect)
+    sampler = LocalSampler(checkpoint, most_bytes=most)
     return Model(sampler, config.name, config.style, config.dialect)
 
 
@@ -160,6 +180,11 @@ def _remote(upstream: Upstream, given: Path | None) -> Model:
         fold_window=upstream.window or None,
     )
     return Model(RemoteSampler(endpoint), upstream.model, dialect=upstream.dialect)
+
+
+def workers_for(wanted: int, chains: int) -> int:
+    """How many processes to sample so many chains in: what was asked for, else one a core for many."""
+    return wanted or ((os.cpu_count() or 1) if chains >= MANY else 1)
 
 
 def check_sampling(temperature: float, top_p: float) -> None:

@@ -52,8 +52,13 @@ def settle_decoding_threads(device: str, hidden: int) -> None:
     Two that wait for each other at every small product are at best a little faster, and ten times slower as soon as
     another program wants a core.
     """
-    if device == "cpu" and hidden < WIDE:
+    if narrow(device, hidden):
         torch.set_num_threads(1)
+
+
+def narrow(device: str, hidden: int) -> bool:
+    """Whether a network is too narrow for several threads to decode together."""
+    return device == "cpu" and hidden < WIDE
 
 
 def _matmul_seconds(dtype: torch.dtype, hidden: int) -> float:
