@@ -120,3 +120,11 @@ class Sampler(Protocol):
         `hear` follows the text as it comes, from samplers that stream; the others do not call it.
         """
         ...
+
+
+class Rater(Protocol):
+    """Rates prefixes: what follows from here ends right, and the last block is right."""
+
+    async def rate(self, prefixes: Sequence[Prefix]) -> list[Rating]:
+        """One rating for each prefix, in order."""
+        ...

@@ -16,6 +16,7 @@ ORDER = (
     ("model",),
     ("engine",),
     ("think",),
+    ("reward",),
     ("runs",),
     ("train",),
     ("evaluate",),
@@ -30,6 +31,7 @@ TORCH = (
     "engine/grammar.py",
     "engine/rows.py",
     "engine/scheduler.py",
+    "reward/head.py",
     "train/",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
