@@ -70,7 +70,9 @@ def reward(
     held_out: Annotated[
         int | None, typer.Option("--held-out", help="Validation problems to measure on.", show_default="100")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the rollouts and their order.", show_default="0")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the rollouts and their order.", show_default="0")
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="auto (the faster one), float32, bfloat16.", show_default="auto")
