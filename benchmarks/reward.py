@@ -28,6 +28,7 @@ from ponder.reward.exact import exact_labels
 from ponder.seeds import rng_for, seed_for
 from ponder.text.effort import effort_named
 from ponder.train.rollout import Draw, Drawn, roll_out_all
+from ponder.types import Ended
 
 RESULTS = Path(__file__).parent / "results"
 SHUFFLES = 8
@@ -43,8 +44,9 @@ def rating(drawn: Drawn) -> float:
 
 
 def answer(drawn: Drawn) -> str:
-    """The answer as it is voted for."""
-    return " ".join(drawn.rollout.completion.answer.split())
+    """The answer as it is voted for; none where it was not finished."""
+    completion = drawn.rollout.completion
+    return " ".join(completion.answer.split()) if completion.ended is Ended.ANSWERED else ""
 
 
 def voted(drawn: Sequence[Drawn], weight: Callable[[Drawn], float]) -> str:
@@ -110,7 +112,11 @@ def main() -> None:
         ]
         drawn = asyncio.run(roll_out_all(draws, LocalSampler(checkpoint)))
         judged = [
-            Judged(one.ratings, exact_labels(one.draw.problem, one.rollout.completion, one.rollout.grade), name)
+            Judged(
+                one.ratings,
+                exact_labels(one.draw.problem, one.rollout.completion, one.rollout.grade),
+                one.draw.problem.id,
+            )
             for one in drawn
             if one.ratings
         ]

@@ -141,7 +141,7 @@ def _train(config: "RewardConfig", folder: Path, evaluations: int) -> Path:
 
         def measured(judged: Sequence[Judged]) -> dict[str, float]:
             found = measure(judged).flat()
-            shown = ("outcome_auc", "start_auc", "validity_auc", "f1", "outcome_ece")
+            shown = ("outcome_auc", "within_auc", "start_auc", "validity_auc", "f1", "outcome_ece")
             meter.note("held out: " + ", ".join(f"{name} {found[name]:.3f}" for name in shown if name in found))
             return found
 

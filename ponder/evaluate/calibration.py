@@ -64,7 +64,10 @@ class Measured:
     """All about a set of judged completions."""
 
     outcome: Quality
-    """The value at the end of the answer against the grade: what best-of-N chooses by."""
+    """The value at the end of the answer against the grade, over all problems."""
+    within: float | None
+    """AUC of the same among the answers to one problem, over all pairs: what best-of-N lives by. Over all problems it
+    is enough to know which ones are hard."""
     start: Quality
     """The value before anything is thought: what effort=auto chooses by."""
     value: Quality
@@ -81,7 +84,8 @@ class Measured:
         """The numbers that a training's metrics keep, by short names."""
         parts = {"outcome": self.outcome, "start": self.start, "value": self.value, "validity": self.validity}
         found = {f"{name}_{key}": getattr(part, key) for name, part in parts.items() for key in ("auc", "ece", "loss")}
-        return {name: value for name, value in (found | {"f1": self.first_error.f1}).items() if value is not None}
+        found |= {"within_auc": self.within, "f1": self.first_error.f1}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def measure(judged: Sequence[Judged], threshold: float = THRESHOLD) -> Measured:
@@ -89,6 +93,7 @@ def measure(judged: Sequence[Judged], threshold: float = THRESHOLD) -> Measured:
     blocks = [pair for one in judged for pair in zip(one.ratings[1:-1], one.labels[1:-1], strict=True)]
     return Measured(
         outcome=quality(_known((one.ratings[-1].value, one.labels[-1].value) for one in judged)),
+        within=_within(judged),
         start=quality(_known((one.ratings[0].value, one.labels[-1].value) for one in judged)),
         value=quality(_known((rating.value, label.value) for rating, label in blocks)),
         validity=quality(_known((rating.validity, label.validity) for rating, label in blocks)),
@@ -128,6 +133,19 @@ def auc(rated: Sequence[Rated]) -> float | None:
         won += true * (below + false / 2)
         below, at = below + false, end
     return won / pairs
+
+
+def _within(judged: Sequence[Judged]) -> float | None:
+    """AUC among the outcomes of each group, weighted by its pairs."""
+    groups: dict[str, list[tuple[float, float | None]]] = {}
+    for one in judged:
+        groups.setdefault(one.group, []).append((one.ratings[-1].value, one.labels[-1].value))
+    won = pairs = 0.0
+    for rated in map(_known, groups.values()):
+        right = sum(one.true for one in rated)
+        won += (auc(rated) or 0.0) * right * (len(rated) - right)
+        pairs += right * (len(rated) - right)
+    return won / pairs if pairs else None
 
 
 def bins(rated: Sequence[Rated], count: int = BINS) -> list[Bin]:

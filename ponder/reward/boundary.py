@@ -30,7 +30,7 @@ class Judged:
     ratings: tuple[Rating, ...]
     labels: Labels
     group: str = ""
-    """What it is counted under, such as its task."""
+    """What it is compared within: its problem."""
 
     def __post_init__(self) -> None:
         assert len(self.ratings) == len(self.labels) >= 2

@@ -131,12 +131,12 @@ def _record(drawn: Drawn, labels: Labels, cost: Cost) -> dict[str, Any]:
 
 
 def read_rollouts(path: Path) -> Iterator[Labelled]:
-    """The packed rollouts of a file, with their labels, grouped under their task and level."""
+    """The packed rollouts of a file, with their labels, grouped by problem."""
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
             segments = [Segment(tuple(context), tuple(ids), ()) for context, ids in record["segments"]]
             labels = tuple(Label(value, validity) for value, validity in record["labels"])
-            yield pack_rollout(segments, labels, ":".join(record["problem"].split(":")[:2]))
+            yield pack_rollout(segments, labels, record["problem"])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
         raise CheckpointError(f"{path} is damaged ({err}): remove it to sample its rollouts again") from err

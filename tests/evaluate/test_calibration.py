@@ -1,5 +1,6 @@
 """Measures of ratings, against values by hand and brute force."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,18 @@ def test_measure_reads_each_boundary_where_it_belongs() -> None:
     assert found.outcome.ece == pytest.approx(0.1) and found.start.ece == pytest.approx(0.4)
     assert found.flat()["f1"] == 1.0 and found.flat()["outcome_auc"] == 1.0
     assert measure([good, lost], threshold=0.2).first_error.wrong == 0.0
+
+
+def test_within_compares_answers_to_one_problem_alone() -> None:
+    def one(group: str, said: float, right: float | None) -> Judged:
+        return replace(judged([said, said], [0.5, 0.5], [], right), group=group)
+
+    # The easy problem's answers are all rated above the hard one's; within each, one pair of two is in order.
+    easy = [one("easy", 0.8, 1.0), one("easy", 0.9, 0.0), one("easy", 0.95, 1.0)]
+    hard = [one("hard", 0.2, 1.0), one("hard", 0.1, 0.0), one("hard", 0.3, 0.0)]
+    found = measure([*easy, *hard, one("solved", 0.5, 1.0), one("odd", 0.5, None)])
+    assert found.within == pytest.approx(2 / 4) and found.outcome.auc != found.within
+    assert measure([one("solved", 0.5, 1.0)]).within is None
 
 
 def test_what_is_not_known_is_left_out() -> None:

@@ -327,7 +327,7 @@ def test_labels_of_every_kind_are_trained_on(model: Path, tmp_path: Path, labels
     folder = run_reward(config, tmp_path, measure=numbers)
     assert load_checkpoint(folder).head is not None
     rows = list(read_rollouts(tmp_path / "rollouts" / "00000.jsonl"))
-    assert len(rows) == 8 and {one.group for one in rows} == {"multiplication:1", "multiplication:2"}
+    assert len(rows) == 8 and len({one.group for one in rows}) == 4
     for one in rows:
         inner = {label.value for label in one.labels[:-1]} | {label.validity for label in one.labels[:-1]}
         assert (inner == {None}) is (labels == "outcome")
