@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ponder.engine.kv_cache import Slots, Span, token_bytes
+from ponder.engine.kv_cache import Slots
+from ponder.engine.spans import Span, token_bytes
 from ponder.model.checkpoint import Checkpoint
 from ponder.model.network import Network
 

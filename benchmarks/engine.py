@@ -26,6 +26,7 @@ from rich.console import Console
 from benchmarks.ceiling import ceiling, layouts
 from benchmarks.peers.client import PEERS, Peer, installed
 from ponder.engine.local import LocalSampler
+from ponder.engine.parallel import ParallelSampler
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ponder.model.heads import new_head
@@ -65,15 +66,18 @@ def timed(work: Callable[[], int]) -> tuple[int, float]:
     return tokens, time.perf_counter() - start
 
 
-def our_chains(checkpoint: Checkpoint, prompts: Sequence[str], effort: Effort, temperature: float) -> int:
-    """Think about every prompt; returns the tokens sampled."""
+def our_chains(
+    sampler: LocalSampler | ParallelSampler, prompts: Sequence[str], effort: Effort, temperature: float
+) -> int:
+    """Think about every prompt, with nothing known of them; returns the tokens sampled."""
+    sampler.refresh()
     samples = SAMPLES if temperature else 1
     requests = [
         Request((Message("user", prompt),), effort, temperature, seed=sample)
         for prompt in prompts
         for sample in range(samples)
     ]
-    found = think(requests, LocalSampler(checkpoint))
+    found = think(requests, sampler)
     return sum(completion.tokens.thinking + completion.tokens.answer for completion in found)
 
 
@@ -205,15 +209,19 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
     )
     rated = replace(checkpoint, head=new_head(checkpoint.network.shape.hidden_size))
     found: dict[str, Any] = {}
-    with peers(MODEL, threads, names) as others:
+    with ParallelSampler(checkpoint, threads) as in_processes, peers(MODEL, threads, names) as others:
         found["versions"] = {name: f"{peer.engine} {peer.version}" for name, peer in others.items()}
         for label, some, effort, temperature in (
             ("one_stream", prompts[1:2], Effort.MEDIUM, 0.0),
             ("rollouts", prompts, Effort.MINIMAL, 1.0),
         ):
             note(label)
+            ours: dict[str, LocalSampler | ParallelSampler] = {"ponder": sampler}
+            if temperature:  # one stream has nothing to share out
+                ours = {"ponder": in_processes, "ponder, one process": sampler}
             ways: dict[str, Way] = {
-                "ponder": lambda s=some, e=effort, t=temperature: timed(lambda: our_chains(checkpoint, s, e, t))
+                name: lambda o=one, s=some, e=effort, t=temperature: timed(lambda: our_chains(o, s, e, t))
+                for name, one in ours.items()
             }
             for name, peer in others.items():
                 ways[name] = lambda p=peer, s=some, e=effort, t=temperature: their_chains(p, sampler, s, e, t)
@@ -313,7 +321,8 @@ def table(found: Mapping[str, Any]) -> str:
         f"{memory['small_peak'] / 2**20:.0f}, and {memory['small_begun_again']} rows begin again.",
         "",
         f"Peers: {', '.join(f'{name} = {version}' for name, version in found['mini']['versions'].items())}.",
-        "`unrated` is the same tree by Ponder without a head: the price of ratings.",
+        "`unrated` is the same tree by Ponder without a head: the price of ratings. `ponder` samples rollouts in two",
+        "processes of one thread (`engine/parallel.py`), everything else in one process.",
     ]
     return "\n".join(lines) + "\n"
 

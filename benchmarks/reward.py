@@ -43,6 +43,12 @@ def rating(drawn: Drawn) -> float:
     return drawn.ratings[-1].value
 
 
+def thought(drawn: Drawn) -> float:
+    """The head's value at the end of the thought, which is what the searches choose by."""
+    assert drawn.ratings
+    return drawn.ratings[-2].value
+
+
 def answer(drawn: Drawn) -> str:
     """The answer as it is voted for; none where it was not finished."""
     completion = drawn.rollout.completion
@@ -62,6 +68,8 @@ SELECTIONS: dict[str, Select] = {
     "majority": lambda drawn: voted(drawn, lambda one: 1.0),
     "best of n": lambda drawn: answer(max(drawn, key=rating)),
     "weighted vote": lambda drawn: voted(drawn, rating),
+    "best of n, by thought": lambda drawn: answer(max(drawn, key=thought)),
+    "weighted vote, by thought": lambda drawn: voted(drawn, thought),
 }
 
 

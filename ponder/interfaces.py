@@ -61,6 +61,8 @@ class Prefix:
     blocks: Thought = ()
     answering: bool = False
     """Whether thinking is over and the answer must come next."""
+    think_on: bool = False
+    """Whether a block must come next, however much the model wants to answer."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,11 @@ class Sampler(Protocol):
 
 
 class Rater(Protocol):
-    """Rates prefixes: what follows from here ends right, and the last block is right."""
+    """Rates thoughts at their last boundary, whatever sampled them."""
 
     async def rate(self, prefixes: Sequence[Prefix]) -> list[Rating]:
-        """One rating for each prefix, in order."""
+        """A rating for each prefix: of its last block, or of the question where there is none.
+
+        Values and validities lie in [0, 1]; raises SamplerError where one of them cannot be rated.
+        """
         ...

@@ -1,29 +1,28 @@
 """The only door to thinking: the command line and the evaluation both come through here.
 
-A chain grows block by block. When its thinking budget is used up it must answer, and the answer's own tokens were
-never part of that budget, so there is always room for it.
+A search grows chains block by block. When a chain's thinking budget is used up it must answer, and the answer's own
+tokens were never part of that budget, so there is always room for it.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ponder.errors import ConfigError, ProblemError
-from ponder.interfaces import Extension, Limit, Prefix, Sampler, Sampling
-from ponder.seeds import seed_for
+from ponder.interfaces import Prefix, Rater, Sampler, Sampling
+from ponder.search import check_budget, search_named
+from ponder.search.tree import together
 from ponder.text.effort import BUDGETS, Budget
-from ponder.types import Block, Completion, Effort, Message, Tokens
+from ponder.types import Completion, Effort, Message
 
 SIDE_BY_SIDE = 512
-"""Most chains that think in one batch."""
-SMALLEST_BLOCK = 8
-"""With fewer thinking tokens left than this, a block is not begun."""
+"""Most requests that are thought about at once."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One chain to think."""
+    """One question to think about."""
 
     messages: tuple[Message, ...]
     effort: Effort = Effort.MEDIUM
@@ -32,102 +31,59 @@ class Request:
     seed: int = 0
     budget: Budget | None = None
     """In place of the effort's own."""
-
-
-@dataclass
-class _Chain:
-    request: Request
-    budget: Budget
-    blocks: tuple[Block, ...] = ()
-    tokens: Tokens = Tokens()
-    extended: int = 0
-    """How often the chain has been extended; each extension draws from a seed of its own."""
-    answering: bool = False
-    done: Completion | None = None
-
-    def prefix(self) -> Prefix:
-        return Prefix(self.request.messages, self.request.effort, self.blocks, self.answering)
-
-    def limit(self) -> Limit:
-        return Limit(self.budget.thinking - self.tokens.thinking, self.budget.answer)
-
-    def sampling(self) -> Sampling:
-        seed = seed_for(self.request.seed, self.extended)
-        return Sampling(self.request.temperature, self.request.top_p, seed)
+    search: str = "single"
+    rater: Rater | None = None
+    """In place of the sampler's own ratings."""
 
 
 def think(
     requests: Sequence[Request], sampler: Sampler, *, on_done: Callable[[int], None] | None = None
 ) -> list[Completion]:
-    """A completion for every request; `on_done` hears how many are finished.
+    """A completion for every request; `on_done` hears how many are finished."""
+    completions: dict[int, Completion] = {}
 
-    Up to SIDE_BY_SIDE chains think at once, and as soon as one has answered the next takes its place.
+    def take(index: int, completion: Completion) -> None:
+        completions[index] = completion
+        if on_done:
+            on_done(len(completions))
+
+    think_each(requests, sampler, take)
+    return [completions[index] for index in range(len(requests))]
+
+
+def think_each(requests: Sequence[Request], sampler: Sampler, take: Callable[[int, Completion], None]) -> None:
+    """Give each completion to `take`, with its request's number, as soon as it is there.
+
+    Up to SIDE_BY_SIDE requests are thought about at once, and as soon as one has its answer the next takes its place.
     """
     for request in requests:
-        _check(request.messages)
+        _check(request)
     with contextlib.suppress(RuntimeError):
         if asyncio.get_running_loop():
             raise ConfigError("think() runs an event loop of its own: where one runs already, await think_one()")
-    return asyncio.run(_think_all(requests, sampler, on_done))
+    asyncio.run(_think_all(requests, sampler, take))
 
 
-async def _think_all(
-    requests: Sequence[Request], sampler: Sampler, on_done: Callable[[int], None] | None
-) -> list[Completion]:
+async def _think_all(requests: Sequence[Request], sampler: Sampler, take: Callable[[int, Completion], None]) -> None:
     waiting = iter(enumerate(requests))
-    completions: dict[int, Completion] = {}
 
     async def work() -> None:
         for index, request in waiting:
-            completions[index] = await think_one(request, sampler)
-            if on_done:
-                on_done(len(completions))
+            take(index, await think_one(request, sampler))
 
-    workers = [asyncio.ensure_future(work()) for _ in range(min(SIDE_BY_SIDE, len(requests)))]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:  # where one has failed, the others need not go on
-            worker.cancel()
-    return [completions[index] for index in range(len(requests))]
+    await together(work() for _ in range(min(SIDE_BY_SIDE, len(requests))))
 
 
 async def think_one(request: Request, sampler: Sampler) -> Completion:
     """A completion for one request; many may be awaited at once."""
-    _check(request.messages)
-    chain = _Chain(request, request.budget or BUDGETS[request.effort])
-    chain.answering = chain.budget.thinking < SMALLEST_BLOCK
-    while chain.done is None:
-        (extension,) = await sampler.extend(chain.prefix(), chain.limit(), [chain.sampling()])
-        _grow(chain, extension)
-    return chain.done
+    _check(request)
+    root = Prefix(request.messages, request.effort)
+    sampling = Sampling(request.temperature, request.top_p, request.seed)
+    search, budget = search_named(request.search), request.budget or BUDGETS[request.effort]
+    return await search(root, budget, sampling, sampler, request.rater)
 
 
-def _check(messages: Sequence[Message]) -> None:
-    if not messages or not messages[-1].content.strip():
+def _check(request: Request) -> None:
+    if not request.messages or not request.messages[-1].content.strip():
         raise ProblemError("the prompt is empty: ask a question")
-
-
-def _grow(chain: _Chain, extension: Extension) -> None:
-    """Add one extension to a chain; ends the chain, or makes it answer, when it must."""
-    chain.extended += 1
-    spent = _spent(extension)
-    chain.tokens += replace(spent, prompt=0) if chain.tokens.prompt else spent
-    if extension.answer is not None:
-        assert extension.ended is not None
-        chain.done = Completion(chain.blocks, extension.answer, extension.ended, chain.tokens)
-        return
-    if extension.block is not None:
-        chain.blocks += (extension.block,)
-    left = chain.budget.thinking - chain.tokens.thinking
-    over = extension.block is None or extension.last
-    if over or left < SMALLEST_BLOCK or len(chain.blocks) >= chain.budget.depth:
-        chain.answering = True
-
-
-def _spent(extension: Extension) -> Tokens:
-    """What an extension cost, by the server's count or by ours."""
-    if extension.spent is not None:
-        return extension.spent
-    prompt, generated = len(extension.segment.context), len(extension.segment.generated)
-    return Tokens(prompt, answer=generated) if extension.answer is not None else Tokens(prompt, thinking=generated)
+    check_budget(request.search, request.budget or BUDGETS[request.effort])

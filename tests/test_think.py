@@ -1,6 +1,8 @@
 """Thinking with a scripted model: budgets hold, and there is always an answer or a reason."""
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -62,6 +64,28 @@ def test_an_empty_prompt_is_refused() -> None:
 def test_a_prompt_without_a_script_is_an_error() -> None:
     with pytest.raises(SamplerError, match="no script"):
         think([request("unheard of")], SAMPLER)
+
+
+def test_a_search_is_named_in_the_request() -> None:
+    asked = replace(request(), search="majority", budget=Budget(10**6, samples=3), temperature=1.0)
+    found = think([asked, request()], SAMPLER)
+    assert found[0].tokens.discarded == 2 * found[1].tokens.generated and found[0].answer == found[1].answer
+    assert found[0].tree and found[0].tree.search == "majority"
+    assert found[1].tree and all(node.kept for node in found[1].tree.nodes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"search": "bream"}, "unknown search 'bream': the searches are"),
+        ({"search": "beam", "budget": Budget(100, samples=3, width=2)}, "not a multiple"),
+        ({"search": "majority", "budget": Budget(100, samples=0)}, "at least 1"),
+        ({"search": "best_of_n"}, "`ponder train reward`"),
+    ],
+)
+def test_a_search_that_does_not_fit_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        think([replace(request(), **changes)], SAMPLER)
 
 
 def test_inside_a_running_loop_the_error_names_the_way_out() -> None:

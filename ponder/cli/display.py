@@ -14,9 +14,9 @@ from rich.text import Text
 from ponder.cli.output import clean
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.text import format
-from ponder.text.format import BLOCKS, Place
+from ponder.text.format import Place
 from ponder.text.stream import Closed, Delta, Stream
-from ponder.types import Block
+from ponder.types import Block, Thought
 
 MOST_HEADLINE = 60
 """Characters shown of a headline that never ended."""
@@ -37,11 +37,10 @@ class Display:
     """Blocks of this extension that were folded while it streamed."""
     _live: Live | None = None
 
-    def begin(self, answering: bool) -> None:
+    def begin(self, answering: bool, think_on: bool = False) -> None:
         """An extension is about to be generated."""
         self._stream, self._open, self._shown = Stream(), {}, 0
-        if answering:
-            self._stream.feed(BLOCKS.marker[format.Mark.ANSWER].text)
+        self._stream.feed(format.text_of(format.opening(answering=answering, think_on=think_on)))
         if self.console.is_terminal and not self.quiet:
             self._live = Live(console=self.console, transient=True, refresh_per_second=20)
             self._live.start()
@@ -72,6 +71,11 @@ class Display:
         elif not extension.block and self._open.get(Place.HEADLINE) and extension.answer is None:
             headline = clean(self._open[Place.HEADLINE])[:MOST_HEADLINE]
             self.console.print(Text(f"▸ {headline} … cut off", style="yellow"))
+
+    def show(self, blocks: Thought) -> None:
+        """A whole thought that was not followed."""
+        for block in () if self.quiet else blocks:
+            self._fold(block)
 
     def _opened(self) -> Group:
         headline = Text(f"▸ {clean(self._open[Place.HEADLINE])}", style="bold") if self._open else Text()
@@ -109,7 +113,7 @@ class Watched:
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
         """As the sampler extends, while the display follows the first sample."""
-        self.display.begin(prefix.answering)
+        self.display.begin(prefix.answering, prefix.think_on)
         extensions: list[Extension] = []
         try:
             extensions = await self.sampler.extend(prefix, limit, samplings, hear or self.display.hear)

@@ -23,14 +23,19 @@ from ponder.cli.models import (
 )
 from ponder.cli.output import JsonOption
 from ponder.cli.tasks import split_named
+from ponder.cli.think import WidthOption
 from ponder.errors import ConfigError
 from ponder.evaluate import problems
 from ponder.evaluate.problems import ProblemSet
-from ponder.evaluate.run import Record, Settings, Summary, summarize
+from ponder.evaluate.run import SINGLE, Record, Settings, Summary, planned, summarize
 from ponder.evaluate.run import evaluate as evaluate_all
 from ponder.runs import write_whole
+from ponder.search import SEARCHES
 from ponder.text.effort import effort_named
-from ponder.types import Effort, Split
+from ponder.types import Split
+
+MOST_SAMPLES = 4096
+"""More of one problem tell nothing more."""
 
 
 def evaluate(
@@ -51,7 +56,19 @@ def evaluate(
     n: Annotated[int, typer.Option("--n", min=1, help="Problems of each --task and --gym.")] = 200,
     effort: Annotated[str, typer.Option("--effort", help="One effort, or several with commas.")] = "medium",
     split: Annotated[str, typer.Option("--split", help="Which part of a --task: test or validation.")] = "test",
-    samples: Annotated[int, typer.Option("--samples", min=1, max=4096, help="Answers to each problem.")] = 1,
+    search: Annotated[
+        str,
+        typer.Option("--search", help=f"One search, or several with commas: {', '.join(SEARCHES)}.", metavar="NAMES"),
+    ] = "single",
+    samples: Annotated[
+        str,
+        typer.Option(
+            "--samples",
+            help="Answers to each problem, or what a search draws for one; several numbers with commas.",
+            metavar="NUMBERS",
+        ),
+    ] = "1",
+    width: WidthOption = None,
     temperature: TemperatureOption = 0.0,
     top_p: TopPOption = 1.0,
     seed: SeedOption = 0,
@@ -75,30 +92,35 @@ def evaluate(
     Example: ponder eval --task countdown:2 --task multiplication:2 --n 200 --effort none,medium
 
     Example: ponder eval --task all:2 --samples 16 --temperature 0.8 --json
+
+    Example: ponder eval --task countdown:2 --search single,majority,beam --samples 1,4,16 --temperature 0.8
     """
     models.check_sampling(temperature, top_p)
-    if samples > 1 and temperature == 0:
-        raise ConfigError(f"{samples} samples at temperature 0 are {samples} times the same: give --temperature 0.8")
-    efforts = tuple(dict.fromkeys(effort_named(name.strip()) for name in effort.split(",")))
+    settings = Settings(
+        efforts=tuple(effort_named(name) for name in names(effort)),
+        searches=names(search),
+        samples=numbers(samples),
+        width=width,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    check_settings(settings)
     part = split_named(split)
     if part is Split.TRAIN:
         raise ConfigError("the train split is what models were taught: evaluate on test or validation")
     specs = dict.fromkeys(pair for text in task or () for pair in problems.parse_spec(text))
     if not (specs or problems_file or gym):
         raise ConfigError("nothing to evaluate: give --task TASK:LEVEL, --problems FILE or --gym NAME:LEVEL")
-    if out is not None and out.is_dir():
-        raise ConfigError(f"{out} is a directory: name a file in it for the records")
-    if out is not None and not out.parent.is_dir():
-        raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
+    check_out(out)
     sets = problems.from_file(problems_file) if problems_file else []
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     loaded = models.load(model, device, server)
-    for one in efforts:
+    for one in settings.efforts:
         loaded.effort(one)
     sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]
     sets += [problems.held_out(name, level, n, split=part, seed=seed) for name, level in specs]
     tell_shortages(sets)
-    settings = Settings(efforts=efforts, samples=samples, temperature=temperature, top_p=top_p, seed=seed)
     records = run(sets, settings, loaded)
     if out:
         lines = [jsonlib.dumps({"model": loaded.name} | record.to_json(), ensure_ascii=False) for record in records]
@@ -108,6 +130,35 @@ def evaluate(
         output.document([{"model": loaded.name, "seed": seed} | summary.to_json() for summary in summaries])
     else:
         output.stdout().print(table(summaries))
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse searches that do not fit, and samples that would all be the same."""
+    settings.check()
+    most = max(settings.counts)
+    if most > 1 and settings.temperature == 0 and not {"direct", "revise"}.issuperset(settings.searches):
+        raise ConfigError(f"{most} samples at temperature 0 are {most} times the same: give --temperature 0.8")
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse a file that records cannot be written to, before anything is computed."""
+    if out is not None and out.is_dir():
+        raise ConfigError(f"{out} is a directory: name a file in it for the records")
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """``none,medium`` as names, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """``1,4,16`` as numbers of samples."""
+    found = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and 1 <= int(part) <= MOST_SAMPLES for part in found):
+        raise ConfigError(f"samples {text!r} do not fit: give numbers from 1 to {MOST_SAMPLES}, such as 1,4,16")
+    return tuple(map(int, found))
 
 
 def tell_shortages(sets: Sequence[ProblemSet]) -> None:
@@ -121,20 +172,20 @@ def tell_shortages(sets: Sequence[ProblemSet]) -> None:
 def run(sets: Sequence[ProblemSet], settings: Settings, model: models.Model) -> list[Record]:
     """Evaluate, with a progress bar."""
     with output.meter("evaluating") as meter:
-        meter.update(0, settings.samples * len(settings.efforts) * sum(len(one.problems) for one in sets))
+        meter.update(0, planned(sets, settings))
         return evaluate_all(sets, settings, model.sampler, on_progress=meter.update)
 
 
 def table(summaries: Sequence[Summary]) -> Table:
     """The summaries for a reader."""
     sampled = any(summary.pass_at_k for summary in summaries)
-    shown = Table(box=None, pad_edge=False)
-    for name in ("task", "level", "effort"):
-        shown.add_column(name, header_style="bold", no_wrap=True, overflow="fold")
+    searched = any(summary.search != SINGLE for summary in summaries)
     unsure = any(summary.undecided for summary in summaries)
+    shown = Table(box=None, pad_edge=False)
+    for name in ("task", "level", "effort", *(("search", "samples") if searched else ())):
+        shown.add_column(name, header_style="bold", no_wrap=True, overflow="fold")
     extra = (("pass@k",) if sampled else (), ("undecided",) if unsure else ())
-    columns = ("n", "accuracy", "95 % interval", *extra[0], "tokens", "cut off", *extra[1])
-    for name in columns:
+    for name in ("n", "accuracy", "95 % interval", *extra[0], "tokens", "cut off", *extra[1]):
         shown.add_column(name, header_style="bold", justify="right", no_wrap=True, overflow="fold")
     for one in summaries:
         best = max((one.pass_at_k or {}).items(), default=None)
@@ -142,6 +193,7 @@ def table(summaries: Sequence[Summary]) -> Table:
             one.task,
             str(one.level),
             one.effort,
+            *((one.search, str(one.samples)) if searched else ()),
             str(one.n),
             output.percent(one.accuracy),
             f"{100 * one.low:.1f} – {100 * one.high:.1f}",
@@ -150,14 +202,16 @@ def table(summaries: Sequence[Summary]) -> Table:
             output.percent(one.cut_off),
             *((str(one.undecided),) if unsure else ()),
         )
-    for effort in dict.fromkeys(one.effort for one in summaries):
-        row = mean_row(summaries, effort)
+    for effort, search, samples in dict.fromkeys((one.effort, one.search, one.samples) for one in summaries):
+        alike = [one for one in summaries if (one.effort, one.search, one.samples) == (effort, search, samples)]
+        row = mean_row(alike)
         if row:
-            shown.add_row("[bold]mean[/bold]", "", effort, "", row, end_section=True)
+            how = (search, str(samples)) if searched else ()
+            shown.add_row("[bold]mean[/bold]", "", effort, *how, "", row, end_section=True)
     return shown
 
 
-def mean_row(summaries: Sequence[Summary], effort: Effort) -> str | None:
-    """The mean accuracy of an effort over several tasks."""
-    shares = [one.accuracy for one in summaries if one.effort is effort and one.accuracy is not None]
+def mean_row(summaries: Sequence[Summary]) -> str | None:
+    """The mean accuracy over several tasks."""
+    shares = [one.accuracy for one in summaries if one.accuracy is not None]
     return output.percent(sum(shares) / len(shares)) if len(shares) > 1 else None

@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import json as jsonlib
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,14 +27,19 @@ from ponder.cli.models import (
     UpstreamWindowOption,
 )
 from ponder.cli.output import JsonOption
-from ponder.errors import PonderError, ProblemError
-from ponder.text.effort import effort_named
+from ponder.errors import ConfigError, PonderError, ProblemError
+from ponder.runs import write_whole
+from ponder.search import ONE_CHAIN, SEARCHES, check_budget, usual_width
+from ponder.search.page import page
+from ponder.text.effort import BUDGETS, Budget, effort_named
 from ponder.think import Request
 from ponder.think import think as think_all
 from ponder.types import Completion, Effort, Ended, Message
 
 MOST_BYTES = 1_000_000
 """A longer prompt is refused unread: no model here reads a hundredth of it."""
+SAMPLES = 16
+"""Candidates of a search where no number is given."""
 CHAT_HELP = "/effort LEVEL changes how long to think · /new starts over · /quit leaves · anything else is asked"
 
 EffortOption = Annotated[
@@ -46,6 +53,44 @@ EffortOption = Annotated[
 ThoughtsOption = Annotated[
     bool, typer.Option("--show-thoughts", help="Keep the thoughts of each block, dimmed, on stderr (and in --json).")
 ]
+SearchOption = Annotated[
+    str, typer.Option("--search", help=f"How to search among thoughts: {', '.join(SEARCHES)}.", metavar="NAME")
+]
+WidthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--width",
+        min=1,
+        help="How many candidates a search keeps, or a place in its tree has.",
+        show_default="the largest divisor up to the root of --samples",
+    ),
+]
+PAGES = (".html", ".json")
+"""What a tree is written as, by the file's ending."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which search a command uses, and with how many candidates."""
+
+    search: str = "single"
+    samples: int = 1
+    width: int | None = None
+
+    def budget(self, effort: Effort) -> Budget:
+        """The effort's budget with these numbers of candidates."""
+        width = self.width or usual_width(self.samples)
+        return replace(BUDGETS[effort], samples=self.samples, width=width)
+
+    def check(self, temperature: float) -> None:
+        """Refuse what does not fit, before a model is loaded."""
+        check_budget(self.search, self.budget(Effort.MEDIUM))
+        if self.search in ("direct", "single") and self.samples > 1:
+            raise ConfigError(f"{self.search} draws one sample, not {self.samples}: choose another --search")
+        if self.search not in ONE_CHAIN and self.samples > 1 and temperature == 0:
+            raise ConfigError(
+                f"{self.samples} samples at temperature 0 are {self.samples} times the same: give --temperature 0.8"
+            )
 
 
 @dataclass(frozen=True)
@@ -57,12 +102,22 @@ class Thinker:
     temperature: float
     top_p: float
     seed: int
+    plan: Plan = Plan()
 
     def answer(self, messages: tuple[Message, ...], effort: Effort) -> tuple[Completion, float]:
-        """Think on screen; returns the completion and its seconds."""
-        request = Request(messages, effort, self.temperature, self.top_p, self.seed)
+        """Think on screen; returns the completion and its seconds.
+
+        Of a search that follows several branches at once, what it kept is shown when it is done.
+        """
+        plan = self.plan
+        budget = plan.budget(effort)
+        request = Request(messages, effort, self.temperature, self.top_p, self.seed, budget, plan.search)
         start = time.monotonic()
-        (completion,) = think_all([request], Watched(self.model.sampler, self.display))
+        watched = plan.search in ONE_CHAIN
+        sampler = Watched(self.model.sampler, self.display) if watched else self.model.sampler
+        (completion,) = think_all([request], sampler)
+        if not watched:
+            self.display.show(completion.blocks)
         return completion, time.monotonic() - start
 
 
@@ -74,6 +129,16 @@ def think(
     top_p: TopPOption = 1.0,
     seed: SeedOption = 0,
     show_thoughts: ThoughtsOption = False,
+    search: SearchOption = "single",
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=1, help="How many candidates a search draws.", show_default="1; 16 for --search"),
+    ] = None,
+    width: WidthOption = None,
+    tree: Annotated[
+        Path | None,
+        typer.Option("--tree", help="Write all that was tried as a page or as JSON.", metavar="FILE.html|FILE.json"),
+    ] = None,
     device: DeviceOption = "auto",
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
@@ -86,13 +151,20 @@ def think(
 
     Example: ponder think "Use 3, 7, 10 and 14 to make 42." --effort high
 
+    Example: ponder think "Use 3, 7, 10 and 14 to make 42." --search beam --temperature 0.8 --tree tree.html
+
     Exit code 1 means that no finished answer came.
     """
     text = read_prompt(prompt)
+    plan = Plan(search, samples or (1 if search in ONE_CHAIN else SAMPLES), width)
+    plan.check(temperature)
+    check_tree(tree)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json, server)
     chosen = thinker.model.effort(effort)
-    completion, seconds = thinker.answer((Message("user", text),), chosen)
+    completion, seconds = replace(thinker, plan=plan).answer((Message("user", text),), chosen)
+    if tree:
+        write_tree(tree, completion, show_thoughts)
     if json:
         output.document(
             {
@@ -103,6 +175,7 @@ def think(
                 "temperature": temperature,
                 "top_p": top_p,
                 "seed": seed,
+                "search": search,
                 "seconds": round(seconds, 3),
             }
         )
@@ -131,6 +204,28 @@ def open_thinker(
     return Thinker(models.load(model, device, upstream), display, temperature, top_p, seed)
 
 
+def check_tree(file: Path | None) -> None:
+    """Refuse a file that a tree cannot be written to, before anything is thought."""
+    if file is None:
+        return
+    if file.suffix not in PAGES:
+        raise ConfigError(f"--tree {file} ends in neither {' nor '.join(PAGES)}: name it tree.html or tree.json")
+    if file.is_dir() or not file.parent.is_dir():
+        raise ConfigError(f"--tree {file} cannot be written: {file.parent} must be a directory, and {file.name} a file")
+
+
+def write_tree(file: Path, completion: Completion, show_thoughts: bool) -> None:
+    """All that a search tried, as a page or as JSON; raw thoughts only where they were asked for."""
+    assert completion.tree
+    if file.suffix == ".html":
+        write_whole(file, page(completion, thoughts=show_thoughts))
+        return
+    told = {"answer": completion.answer, "ended": completion.ended, "tokens": vars(completion.tokens)}
+    write_whole(
+        file, jsonlib.dumps(told | completion.tree.to_json(thoughts=show_thoughts), indent=2, ensure_ascii=False) + "\n"
+    )
+
+
 def show_answer(completion: Completion, effort: Effort, seconds: float) -> None:
     """The answer on stdout; what it cost, and whether it is one, on stderr."""
     if completion.answer:
@@ -141,7 +236,8 @@ def show_answer(completion: Completion, effort: Effort, seconds: float) -> None:
     tokens, blocks = completion.tokens, len(completion.blocks)
     output.note(
         f"{blocks} block{'' if blocks == 1 else 's'}, {tokens.thinking} thinking + {tokens.answer} answer tokens, "
-        f"effort {effort}, {seconds:.1f} s"
+        + (f"{tokens.discarded} discarded, " if branches(completion) else "")
+        + f"effort {effort}, {seconds:.1f} s"
     )
 
 
@@ -151,7 +247,16 @@ def completion_json(completion: Completion, show_thoughts: bool) -> dict[str, An
     for block in completion.blocks:
         shown = {"thoughts": block.thoughts} if show_thoughts else {}
         blocks.append({"headline": block.headline, **shown, "summary": block.summary})
-    return {"ended": completion.ended, "blocks": blocks, "tokens": vars(completion.tokens), "note": completion.note}
+    tokens = completion.tokens
+    told = {"prompt": tokens.prompt, "thinking": tokens.thinking, "answer": tokens.answer}
+    if branches(completion):
+        told |= {"discarded": tokens.discarded, "cached": tokens.cached}
+    return {"ended": completion.ended, "blocks": blocks, "tokens": told, "note": completion.note}
+
+
+def branches(completion: Completion) -> bool:
+    """Whether more was tried than what was kept."""
+    return completion.tree is not None and not all(node.kept for node in completion.tree.nodes)
 
 
 def read_prompt(prompt: str) -> str:

@@ -81,6 +81,10 @@ class LocalSampler:
         grammar = Grammar.of(tokenizer.special, tokenizer.size, next(network.parameters()).device)
         return Scheduler(network, grammar, self.most_rows, self.most_bytes, self.checkpoint.head)
 
+    def refresh(self) -> None:
+        """Forget what was read of prompts: a trainer in another process than this one has changed the weights."""
+        self.scheduler.refresh()
+
     def context(self, prefix: Prefix) -> tuple[int, ...]:
         """The ids that the next block, or the answer, of a prefix is generated from."""
         size, longest = (
@@ -92,7 +96,7 @@ class LocalSampler:
                 f"the prompt has {size:,} characters, the model reads {longest} tokens: shorten the prompt"
             )
         window = self.checkpoint.config.fold_window
-        state = format.render_state(prefix.blocks, window, answering=prefix.answering)
+        state = format.render_state(prefix.blocks, window, answering=prefix.answering, think_on=prefix.think_on)
         return (*self._prompt(prefix.messages, prefix.effort), *self.checkpoint.tokenizer.encode(state))
 
     async def extend(
@@ -123,7 +127,7 @@ class LocalSampler:
         ear = _Ear(self.checkpoint.tokenizer, hear, limit.stop, prefix.answering)
         listener = ear.hear if hear or limit.stop else None
         shared = len(self._prompt(prefix.messages, prefix.effort))
-        job = Job(context, shared, prefix.answering, limit, samplings, done, failed, listener)
+        job = Job(context, shared, _place(prefix), limit, samplings, done, failed, listener)
         self._open.add(finished)
         self.scheduler.submit(job)
         self._start()
@@ -174,8 +178,8 @@ class LocalSampler:
 
     def _extension(self, written: Written, prefix: Prefix, stops: Sequence[str]) -> Extension:
         parser = Parser()
-        if prefix.answering:
-            parser.eat(BLOCKS.marker[Mark.ANSWER])
+        for piece in format.opening(answering=prefix.answering, think_on=prefix.think_on):
+            parser.eat(piece)
         for piece in self._pieces(written.tokens):
             parser.eat(piece)
         segment = Segment(written.job.context, written.tokens, written.logprobs)
@@ -207,6 +211,12 @@ class LocalSampler:
 
 def _encode_prompt(tokenizer: PonderTokenizer, messages: tuple[Message, ...], effort: Effort) -> tuple[int, ...]:
     return tuple(tokenizer.encode(format.render_prompt(messages, effort)))
+
+
+def _place(prefix: Prefix) -> Place:
+    if prefix.answering:
+        return Place.ANSWER
+    return Place.HEADLINE if prefix.think_on else Place.BETWEEN
 
 
 def _rating(found: tuple[float, float] | None) -> Rating | None:

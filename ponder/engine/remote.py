@@ -148,7 +148,7 @@ class RemoteSampler:
             return _answer(choice, reply.usage, dialect, limit)
         if dialect.folds:
             self._check_markers(choice, dialect)
-        return _block(choice, reply.usage, dialect)
+        return _block(choice, reply.usage, dialect, prefix.think_on)
 
     def _prompt(self, prefix: Prefix, dialect: Dialect) -> str:
         asked = format.render_context(prefix.messages, prefix.effort, (), None, dialect=dialect)
@@ -162,6 +162,7 @@ class RemoteSampler:
             prefix.blocks,
             self.endpoint.fold_window,
             answering=prefix.answering,
+            think_on=prefix.think_on,
             dialect=dialect,
         )
         return format.text_of(pieces)
@@ -178,6 +179,10 @@ class RemoteSampler:
     # Chat: a whole completion, handed out block by block
 
     async def _by_chat(self, prefix: Prefix, limit: Limit, sampling: Sampling) -> Extension:
+        if prefix.think_on:
+            raise SamplerError(
+                f"{self._server.who} cannot be held from answering: thinking on needs a completions server"
+            )
         key = _Key(prefix.messages, prefix.effort, prefix.blocks, replace(sampling, seed=0))
         rest = self._recall(key)
         if rest is None:
@@ -231,10 +236,10 @@ def _stops(dialect: Dialect, answering: bool, limit: Limit) -> list[str]:
     return [dialect.marker[mark].text for mark in marks]
 
 
-def _block(choice: _Text, usage: _Usage, dialect: Dialect) -> Extension:
+def _block(choice: _Text, usage: _Usage, dialect: Dialect, think_on: bool) -> Extension:
     """The text of one request as a block, or as the end of thinking."""
     stopped = choice.finish_reason == "stop"
-    parser = _parsed(choice.text, stopped, dialect, answering=False)
+    parser = _parsed(choice.text, stopped, dialect, think_on=think_on)
     parsed = parser.result()
     spent = Tokens(usage.prompt_tokens, thinking=usage.completion_tokens)
     over = parser.place in (Place.ANSWER, Place.DONE) or (stopped and not choice.text.strip())
@@ -253,14 +258,12 @@ def _answer(choice: _Text, usage: _Usage, dialect: Dialect, limit: Limit) -> Ext
     return Extension(None, answer, ended, _segment(choice), spent=spent)
 
 
-def _parsed(text: str, stopped: bool, dialect: Dialect, answering: bool) -> Parser:
+def _parsed(text: str, stopped: bool, dialect: Dialect, *, answering: bool = False, think_on: bool = False) -> Parser:
     """Reads what follows a prefix; the marker that the server may have left out is put back."""
     parser = Parser(dialect)
-    if answering:
-        parser.eat(dialect.marker[Mark.ANSWER])
-    elif not dialect.folds:
+    if not answering and not dialect.folds:
         parser.eat(dialect.marker[Mark.BLOCK])
-    for piece in pieces_of(text, dialect):
+    for piece in (*format.opening(answering=answering, think_on=think_on, dialect=dialect), *pieces_of(text, dialect)):
         parser.eat(piece)
     if stopped and answering and parser.place is Place.ANSWER:
         parser.eat(dialect.marker[Mark.END])

@@ -19,7 +19,7 @@ WRITTEN = 256
 class Begun(NamedTuple):
     """A row that begins."""
 
-    answering: bool
+    place: Place
     limit: Limit
     sampling: Sampling
 
@@ -85,8 +85,8 @@ class Rows:
             target[at] = torch.tensor(values, dtype=target.dtype, device=device)
 
         samplings = [one.sampling for one in begun]
-        fill(self.place, [AT[Place.ANSWER if one.answering else Place.BETWEEN] for one in begun])
-        fill(self.left, [one.limit.answer if one.answering else one.limit.thinking for one in begun])
+        fill(self.place, [AT[one.place] for one in begun])
+        fill(self.left, [one.limit.answer if one.place is Place.ANSWER else one.limit.thinking for one in begun])
         fill(self.answer_limit, [one.limit.answer for one in begun])
         fill(self.seeds, [(one.seed + 2**63) % 2**64 - 2**63 for one in samplings])
         fill(self.temperatures, [one.temperature for one in samplings])

@@ -6,7 +6,7 @@ a budget: a row that has no room waits, and where the rows outgrow the budget th
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from ponder.engine.grammar import Grammar
-from ponder.engine.kv_cache import Reading, Slots, Span, Store, empty_span, token_bytes
+from ponder.engine.kv_cache import Slots
+from ponder.engine.reader import Read, Reader
 from ponder.engine.rows import Begun, Rows
+from ponder.engine.spans import cut, token_bytes
 from ponder.errors import SamplerError
 from ponder.interfaces import Limit, Sampling
 from ponder.model.heads import Head
 from ponder.model.network import Network
+from ponder.text.format import Place
 
-READ_AT_ONCE = 8192
-"""Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
-single longer context has a step of its own."""
 COMPACT = 0.75
 """With nobody waiting, free rows are taken out of the batch once no more than this share is in use."""
 SORT_EVERY = 128
@@ -47,7 +47,8 @@ class Job:
     context: tuple[int, ...]
     shared: int
     """So many of its first tokens, the prompt, are worth remembering for other jobs."""
-    answering: bool
+    place: Place
+    """Where in the format the samples begin."""
     limit: Limit
     samplings: Sequence[Sampling]
     done: "Callable[[Written], None]"
@@ -59,6 +60,7 @@ class Job:
     cancelled: bool = False
 
     def __post_init__(self) -> None:
+        self.prompt = self.context[: self.shared]
         self.pending = deque(range(len(self.samplings)))
         """Samples that wait for a row."""
         self.heard = [0] * len(self.samplings)
@@ -78,19 +80,19 @@ class Written(NamedTuple):
     """The same after the last token."""
 
 
-class _Read(NamedTuple):
-    spans: tuple[Span, ...]
-    logits: Tensor
-    """(V,), of what comes first."""
-    rating: tuple[float, float] | None
-
-
 class _Owner(NamedTuple):
     job: Job
     sample: int
     number: int
     """Rows are numbered as they begin."""
     before: tuple[float, float] | None
+
+
+class _Joining(NamedTuple):
+    job: Job
+    sample: int
+    shares: bool
+    """Whether its prompt stands apart, for other rows too."""
 
 
 @dataclass(eq=False)
@@ -102,8 +104,6 @@ class Scheduler:
     most_rows: int = MOST_ROWS
     most_bytes: int = MOST_BYTES
     head: Head | None = None
-    read_tokens: int = 0
-    """Context tokens that had to be computed so far; the others were known."""
     evicted: int = 0
     """Rows that had to begin again for want of memory."""
     _waiting: deque[Job] = field(default_factory=deque[Job])
@@ -117,17 +117,17 @@ class Scheduler:
         shape = self.network.shape
         self._device = next(self.network.parameters()).device
         self._slots, self._rows = Slots(shape, self._device), Rows.none(self._device)
-        self._store = Store(self.most_bytes // 8)
+        self._reader = Reader(self.network, self.head, self.most_bytes // 8)
         self._room = self.most_bytes // 2 // token_bytes(shape)
-        """Tokens of all rows together, unused columns included."""
-        self._read_at_once = min(READ_AT_ONCE, self.most_bytes // 8 // token_bytes(shape))
+        """Tokens of all rows and their prompts together, unused columns included."""
+        self._wanted: Counter[tuple[int, ...]] = Counter()
+        """Samples of each prompt that decode or wait."""
         if self._room < self._slots.columns_for(shape.max_position_embeddings):
             raise SamplerError(
                 f"a memory budget of {self.most_bytes:,} bytes does not hold one row of "
                 f"{shape.max_position_embeddings:,} tokens: give it at least "
                 f"{2 * token_bytes(shape) * self._slots.columns_for(shape.max_position_embeddings):,}"
             )
-        self._version = -1
         self._logits = torch.zeros(0, shape.vocab_size, device=self._device)
 
     @property
@@ -138,11 +138,21 @@ class Scheduler:
     @property
     def bytes(self) -> int:
         """Memory that the rows' caches and the remembered prompts take."""
-        return self._slots.rows * self._slots.columns * token_bytes(self.network.shape) + self._store.bytes
+        return self._slots.tokens * token_bytes(self.network.shape) + self._reader.bytes
+
+    @property
+    def read_tokens(self) -> int:
+        """Context tokens that had to be computed so far; the others were known."""
+        return self._reader.read_tokens
+
+    def refresh(self) -> None:
+        """Another process has changed the weights: what was read with the old ones is not to be used again."""
+        self._reader.forget()
 
     def submit(self, job: Job) -> None:
         """Put a job in the queue."""
         self._waiting.append(job)
+        self._wanted[job.prompt] += len(job.samplings)
 
     def cancel(self, job: Job) -> None:
         """Forget a job; its rows are free from the next step on."""
@@ -168,6 +178,8 @@ class Scheduler:
 
     def _drop_cancelled(self) -> None:
         if any(job.cancelled for job in self._waiting):
+            for job in self._waiting:
+                self._forget(job.prompt, len(job.pending) if job.cancelled else 0)
             self._waiting = deque(job for job in self._waiting if not job.cancelled)
         self._free([slot for slot, owner in enumerate(self._owners) if owner and owner.job.cancelled])
 
@@ -175,52 +187,66 @@ class Scheduler:
         if not slots:
             return
         for slot in slots:
+            if owner := self._owners[slot]:
+                self._forget(owner.job.prompt, 1)
             self._owners[slot] = None
         self._rows.free(slots)
-        self._slots.lengths[torch.tensor(slots, device=self._device)] = 0
+        self._slots.free(slots)
+
+    def _forget(self, prompt: tuple[int, ...], samples: int) -> None:
+        self._wanted[prompt] -= samples
+        if not self._wanted[prompt]:
+            del self._wanted[prompt]
 
     def _admit(self) -> None:
         """Seat waiting samples, each job in its turn, while there are rows, memory, and time to read."""
-        joining: list[tuple[Job, int]] = []
-        reading: dict[Job, None] = {}
-        used, tokens = sum(owner is not None for owner in self._owners), 1
+        joining: list[_Joining] = []
+        contexts = dict[tuple[int, ...], int]()
+        used, tokens, prompts = sum(owner is not None for owner in self._owners), 1, dict[tuple[int, ...], int]()
         while self._waiting:
             job = self._waiting[0]
-            tokens = max(tokens, len(job.context) + 1)
+            # Where memory is short, a prompt that stands apart, with its shelf, might not fit where a plain row does.
+            shares = job.shared > 0 and self._wanted[job.prompt] > 1 and (used > 0 or len(joining) > 0)
+            tokens = max(tokens, len(job.context) + 1 - shares * job.shared)
             rows = max(used + len(joining) + 1, len(self._owners))
+            grown = prompts | ({job.prompt: self._slots.prompts.growth(job.prompt)} if shares else {})
             if used + len(joining) >= self.most_rows:
                 break
-            if rows * self._slots.columns_for(tokens) > self._room:
+            if rows * self._slots.columns_for(tokens) + self._slots.prompts.tokens + sum(grown.values()) > self._room:
                 if joining or not self._trim():
                     break
                 continue
-            if job not in reading:
-                widest = max(len(one.context) for one in (job, *reading))
-                if reading and widest * (len(reading) + 1) > self._read_at_once:
-                    break
-                reading[job] = None
+            contexts[job.context] = job.shared
+            if joining and max(map(len, contexts)) * len(contexts) > self._reader.at_once:
+                break
+            prompts = grown
             self._waiting.popleft()
-            joining.append((job, job.pending.popleft()))
+            joining.append(_Joining(job, job.pending.popleft(), shares))
             if job.pending:
                 self._waiting.append(job)
         if not joining:
             return
-        self._seat(joining, self._read(list(reading)))
+        if self._reader.refresh():
+            self._slots.prompts.forget()
+        self._seat(joining, self._reader.read(contexts))
 
-    def _seat(self, joining: list[tuple[Job, int]], read: Mapping[Job, _Read]) -> None:
+    def _seat(self, joining: list[_Joining], read: Mapping[tuple[int, ...], Read]) -> None:
         slots = [slot for slot, owner in enumerate(self._owners) if owner is None]
         if more := max(0, len(joining) - len(slots)):
             slots += range(len(self._owners), len(self._owners) + more)
             self._owners += [None] * more
             self._rows.extend(more)
             self._logits = torch.cat((self._logits, self._logits.new_zeros(more, self._logits.shape[1])))
-        slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: len(one[0].context))
-        self._slots.reserve(len(self._owners), max(len(job.context) for job, _ in joining) + 1)
-        self._rows.seat(slots, [Begun(job.answering, job.limit, job.samplings[sample]) for job, sample in joining])
-        for slot, (job, sample) in zip(slots, joining, strict=True):
-            self._slots.put(slot, *read[job].spans)
-            self._logits[slot] = read[job].logits
-            self._owners[slot] = _Owner(job, sample, self._begun, read[job].rating)
+        own = {one: len(one.job.context) - one.shares * one.job.shared for one in joining}
+        slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: own[one])
+        self._slots.reserve(len(self._owners), max(own.values()) + 1)
+        self._rows.seat(slots, [Begun(one.job.place, one.job.limit, one.job.samplings[one.sample]) for one in joining])
+        for slot, (job, sample, shares) in zip(slots, joining, strict=True):
+            (spans, logits, rating), behind = read[job.context], job.shared if shares else 0
+            prompt = self._slots.prompts.join(job.prompt, cut(spans, 0, behind)) if shares else None
+            self._slots.put(slot, *cut(spans, behind), prompt=prompt, behind=behind)
+            self._logits[slot] = logits
+            self._owners[slot] = _Owner(job, sample, self._begun, rating)
             self._begun += 1
 
     def _trim(self) -> bool:
@@ -257,73 +283,17 @@ class Scheduler:
         """
         rows = {slot: owner for slot, owner in enumerate(self._owners) if owner}
         lengths = self._slots.lengths.tolist()
-
-        def fits(count: int) -> bool:
-            longest = max(lengths[slot] for slot in rows) + 1
-            return count * self._slots.columns_for(longest) <= self._room
-
-        if fits(len(self._owners)):
+        longest = max(lengths[slot] for slot in rows) + 1
+        if len(self._owners) * self._slots.columns_for(longest) + self._slots.prompts.tokens <= self._room:
             return None
         young = sorted((slot for slot in rows if slot not in over), key=lambda slot: rows[slot].number)
-        while young and len(rows) > 1 and not fits(len(rows)):
+        while young and len(rows) > 1 and self._slots.tokens_with(list(rows)) > self._room:
             owner = rows.pop(young.pop())
             owner.job.pending.appendleft(owner.sample)
             if owner.job not in self._waiting:
                 self._waiting.appendleft(owner.job)
             self.evicted += 1
         return list(rows)
-
-    # --- reading contexts -----------------------------------------------------------------------------------------
-
-    def _read(self, jobs: list[Job]) -> dict[Job, _Read]:
-        """Compute the caches of contexts, each once, behind what is known of their prompts."""
-        version = sum(parameter._version for parameter in self.network.parameters())
-        if version != self._version:  # the trainer has changed the weights in place
-            self._store.clear()
-            self._version = version
-        contexts = {job.context: job.shared for job in jobs}
-        known = [self._known(context[:shared], len(context) - 1) for context, shared in contexts.items()]
-        parts = [(span, context[span.tokens :]) for span, context in zip(known, contexts, strict=True)]
-        read: dict[tuple[int, ...], _Read] = {}
-        for (context, shared), before, (span, logits, rating) in zip(
-            contexts.items(), known, self._compute(parts), strict=True
-        ):
-            read[context] = _Read((before, span), logits, rating)
-            if before.tokens < shared - 1:
-                self._store.keep(context[:shared], span.first(shared))
-        return {job: read[job.context] for job in jobs}
-
-    def _known(self, prompt: tuple[int, ...], most: int) -> Span:
-        """What the store has of a prompt, at most so many tokens: the last one of a context is always read."""
-        found = self._store.find(prompt) if prompt else None
-        return found.first(most) if found else empty_span(self.network.shape, self._device)
-
-    def _compute(
-        self, parts: list[tuple[Span, tuple[int, ...]]]
-    ) -> list[tuple[Span, Tensor, tuple[float, float] | None]]:
-        """For tokens behind known spans: their spans, and the logits and the rating after the last one."""
-        found: dict[int, tuple[Span, Tensor, tuple[float, float] | None]] = {}
-        sizes = [span.tokens + len(ids) for span, ids in parts]
-        order = sorted(range(len(parts)), key=lambda index: sizes[index])
-        while order:
-            group = order[-max(1, self._read_at_once // sizes[order[-1]]) :]
-            del order[-len(group) :]
-            known, new = zip(*(parts[index] for index in group), strict=True)
-            width = max(map(len, new))
-            reading = Reading(known, [len(ids) for ids in new])
-            ids = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in new], device=self._device)
-            hidden = self.network.hidden(ids, reading.positions, reading)
-            last = hidden[torch.arange(len(group)), torch.tensor(reading.new) - 1]
-            self.read_tokens += sum(reading.new)
-            results = zip(reading.spans(), self.network.logits(last).float(), self._rate(last), strict=True)
-            found |= zip(group, results, strict=True)
-        return [found[index] for index in range(len(parts))]
-
-    def _rate(self, hidden: Tensor) -> list[tuple[float, float] | None]:
-        """Value and validity of (n, hidden)."""
-        if self.head is None:
-            return [None] * len(hidden)
-        return [(value, validity) for value, validity in self.head(hidden).sigmoid().tolist()]
 
     # --- one step -------------------------------------------------------------------------------------------------
 
@@ -346,7 +316,7 @@ class Scheduler:
         if not slots:
             return
         owners, texts = [self._owners[slot] for slot in slots], self._rows.read(slots)
-        ratings = [None] * len(slots) if hidden is None else self._rate(hidden)
+        ratings = [None] * len(slots) if hidden is None else self._reader.rate(hidden)
         self._free(slots)
         broken = False
         for owner, (tokens, logprobs), rating in zip(owners, texts, ratings, strict=True):
@@ -369,7 +339,7 @@ class Scheduler:
             over = [at for at, slot in enumerate(stay) if slot in set(over)]
             self._keep(stay)
         self._slots.prepare()
-        hidden = self.network.hidden(tokens[:, None], self._slots.lengths[:, None], self._slots)[:, -1]
+        hidden = self.network.hidden(tokens[:, None], self._slots.positions, self._slots)[:, -1]
         self._slots.lengths += self._rows.active
         self._logits = self.network.logits(hidden).float()
         self._finish(over, hidden[torch.tensor(over, dtype=torch.long, device=self._device)])

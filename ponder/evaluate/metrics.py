@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from ponder.search.select import grouped
+
 Z95 = 1.959963984540054
 """Standard deviations of a normal distribution that hold 95 % of it."""
 
@@ -35,7 +37,4 @@ def pass_at_k(n: int, right: int, k: int) -> float:
 def majority(answers: Sequence[str]) -> str:
     """The most frequent answer; of equally frequent ones the one that came first."""
     assert answers
-    counts: dict[str, int] = {}
-    for answer in answers:
-        counts[answer] = counts.get(answer, 0) + 1
-    return max(counts, key=lambda answer: counts[answer])
+    return answers[max(grouped(answers, key=str).values(), key=len)[0]]

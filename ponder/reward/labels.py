@@ -10,14 +10,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ponder.errors import ConfigError
-from ponder.interfaces import Extension, Limit, Prefix, Sampler, Sampling
+from ponder.interfaces import Prefix, Sampler, Sampling
 from ponder.reward.boundary import Label, Labels
 from ponder.reward.exact import outcome
+from ponder.search.single import single
+from ponder.search.tree import together
 from ponder.seeds import seed_for
 from ponder.text.effort import BUDGETS, Budget
 from ponder.text.format import in_window
-from ponder.think import SMALLEST_BLOCK
-from ponder.types import Completion, Effort, Ended, Grade, Message, Problem, Tokens
+from ponder.types import Completion, Effort, Grade, Message, Problem
 
 SIDE_BY_SIDE = 64
 """Most boundaries that are asked at once; each of them has `continuations` chains."""
@@ -155,7 +156,7 @@ class MonteCarlo:
             ends = await continue_from(prefix, self.sampler, samplings)
         grades = [self.grade(problem, end) for end in ends]
         decided = [grade for grade in grades if grade.score is not None]
-        spent = sum(end.tokens.thinking + end.tokens.answer for end in ends)
+        spent = sum(end.tokens.generated for end in ends)
         return Estimate(sum(grade.right for grade in decided), len(decided), Cost(len(ends), spent))
 
 
@@ -214,29 +215,10 @@ def _labels(asked: Asked, blocks: int) -> list[Label]:
 async def continue_from(
     prefix: Prefix, sampler: Sampler, samplings: Sequence[Sampling], budget: Budget | None = None
 ) -> list[Completion]:
-    """A completion of the prefix for each sampling, whose blocks include the prefix's and whose tokens do not.
+    """What follows a prefix to the end of the answer, once for each sampling: its blocks and tokens are the new ones.
 
     Each has the effort's whole budget, whatever the prefix took, so that equal states are asked the same question.
-    This is `think`'s loop from given blocks: it goes there once `think` takes them.
     """
     bought = budget or BUDGETS[prefix.effort]
-    over = bought.thinking < SMALLEST_BLOCK or len(prefix.blocks) >= bought.depth
-    prefix = replace(prefix, answering=prefix.answering or over)
-
-    async def go_on(at: Prefix, sampling: Sampling, extension: Extension) -> Completion:
-        tokens, steps = Tokens(), 0
-        while True:
-            count = len(extension.segment.generated)
-            thinks = extension.answer is None
-            tokens += extension.spent or (Tokens(thinking=count) if thinks else Tokens(answer=count))
-            if extension.answer is not None:
-                return Completion(at.blocks, extension.answer, extension.ended or Ended.CUT_OFF, tokens)
-            blocks = at.blocks + ((extension.block,) if extension.block else ())
-            left = bought.thinking - tokens.thinking
-            over = extension.block is None or extension.last or left < SMALLEST_BLOCK or len(blocks) >= bought.depth
-            at, steps = replace(at, blocks=blocks, answering=at.answering or over), steps + 1
-            drawn = replace(sampling, seed=seed_for(sampling.seed, steps))
-            (extension,) = await sampler.extend(at, Limit(max(0, left), bought.answer), [drawn])
-
-    begun = await sampler.extend(prefix, Limit(bought.thinking, bought.answer), samplings)
-    return list(await asyncio.gather(*(go_on(prefix, *pair) for pair in zip(samplings, begun, strict=True))))
+    start = replace(prefix, answering=prefix.answering or len(prefix.blocks) >= bought.depth)
+    return await together(single(start, bought, sampling, sampler) for sampling in samplings)

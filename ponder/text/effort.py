@@ -16,7 +16,9 @@ class Budget:
     answer: int = 192
     """Tokens reserved for the answer."""
     samples: int = 1
+    """Chains or candidates that a search may draw; each chain has the thinking tokens for itself."""
     width: int = 1
+    """How many of them it keeps at once, or draws at one place; see each search."""
     depth: int = 256
     """Most blocks in one chain."""
 

@@ -107,6 +107,8 @@ DIALECTS = {dialect.name: dialect for dialect in (BLOCKS, THINK_TAGS)}
 
 _TURN = Piece("<|im_start|>", True)
 """What opens a turn around think tags: ChatML, which closes it with their end marker."""
+WAIT = "Wait"
+"""How a paragraph begins that a model would not have written by itself (Muennighoff et al. 2025)."""
 SYSTEM, USER, ASSISTANT, PAD = (Piece(f"<|{name}|>", True) for name in ("system", "user", "assistant", "pad"))
 _ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 EFFORTS = {effort: Piece(f"<|effort:{effort}|>", True) for effort in Effort}
@@ -202,6 +204,7 @@ def render_context(
     window: int | None,
     *,
     answering: bool = False,
+    think_on: bool = False,
     dialect: Dialect = BLOCKS,
 ) -> list[Piece]:
     """What the next block, or the answer, is generated from: the prompt and the folded blocks.
@@ -209,24 +212,39 @@ def render_context(
     Where nothing folds, it is all blocks, and the prompt has no place for the effort.
     """
     if not dialect.folds:
-        return _unfolded_context(messages, blocks, answering, dialect)
-    return [*render_prompt(messages, effort), *render_state(blocks, window, answering=answering)]
+        return _unfolded_context(messages, blocks, answering, think_on, dialect)
+    state = render_state(blocks, window, answering=answering, think_on=think_on)
+    return [*render_prompt(messages, effort), *state]
 
 
-def render_state(blocks: Thought, window: int | None, *, answering: bool = False) -> list[Piece]:
-    """What follows the prompt: the folded blocks, and the answer's marker where the answer must come."""
+def render_state(
+    blocks: Thought, window: int | None, *, answering: bool = False, think_on: bool = False
+) -> list[Piece]:
+    """What follows the prompt: the folded blocks, and how the answer or a block begins where that must come."""
     folds = [piece for block in in_window(blocks, window) for piece in render_block(block, folded=True)]
-    return [*folds, BLOCKS.marker[Mark.ANSWER]] if answering else folds
+    return [*folds, *opening(answering=answering, think_on=think_on)]
 
 
-def _unfolded_context(messages: Sequence[Message], blocks: Thought, answering: bool, dialect: Dialect) -> list[Piece]:
+def opening(*, answering: bool = False, think_on: bool = False, dialect: Dialect = BLOCKS) -> list[Piece]:
+    """How the answer, or a block, begins that must come; nothing where the model chooses."""
+    if answering:
+        return [dialect.marker[Mark.ANSWER]]
+    if think_on:
+        return [dialect.marker[Mark.BLOCK]] if dialect.folds else [Piece(WAIT)]
+    return []
+
+
+def _unfolded_context(
+    messages: Sequence[Message], blocks: Thought, answering: bool, think_on: bool, dialect: Dialect
+) -> list[Piece]:
     pieces: list[Piece] = []
     for message in messages:
         content = visible(message.content, dialect) if message.role == "assistant" else message.content
         pieces += [_TURN, Piece(f"{message.role}\n{content}"), dialect.marker[Mark.END], Piece("\n")]
     pieces += [_TURN, Piece("assistant\n"), dialect.marker[Mark.BLOCK], Piece("\n")]
     pieces += [piece for block in blocks for piece in render_block(block, dialect=dialect)]
-    return [*pieces, dialect.marker[Mark.ANSWER], Piece("\n\n")] if answering else pieces
+    pieces += opening(answering=answering, think_on=think_on, dialect=dialect)
+    return [*pieces, Piece("\n\n")] if answering else pieces
 
 
 def sections(

@@ -70,6 +70,10 @@ def test_tasks_sample_is_a_problem_file(run, tmp_path):
         (["eval", "--task", "countdown:1", "--effort", "none,huge"], "unknown effort 'huge'"),
         (["eval", "--task", "countdown:1", "--effort", ""], "unknown effort ''"),
         (["eval", "--task", "countdown:1", "--samples", "4"], "give --temperature"),
+        (["eval", "--task", "countdown:1", "--samples", "4,x"], "samples '4,x' do not fit"),
+        (["eval", "--task", "countdown:1", "--samples", "0"], "samples '0' do not fit"),
+        (["eval", "--task", "countdown:1", "--search", "single,bream"], "unknown search 'bream'"),
+        (["eval", "--task", "countdown:1", "--search", "majority", "--samples", "1,4"], "give --temperature"),
         (["eval", "--task", "countdown:1", "--split", "train"], "the train split"),
         (["eval", "--task", "countdown:1", "--out", "/no/such/folder/x"], "/no/such/folder"),
         (["eval", "--problems", "/no/such.jsonl"], "cannot be read"),
@@ -136,6 +140,30 @@ def test_eval_of_own_problems_samples_and_a_table(run, scripted, tmp_path):
     path.write_text('{"task": "open", "prompt": "2+2?", "answer": "4"}\n{"task":"open","prompt":"1?","answer":"1"}\n')
     table = run("eval", "--problems", str(path), "--samples", "4", "--temperature", "1").out
     assert "50.0 %" in table and "50.0 % (k=4)" in table and "9.5 – 90.5" in table
+
+
+def test_eval_of_searches_is_a_row_for_each_number(run, scripted, tmp_path):
+    path, out = tmp_path / "own.jsonl", tmp_path / "records.jsonl"
+    path.write_text('{"task": "open", "prompt": "2+2?", "answer": "4"}\n{"task":"open","prompt":"1?","answer":"1"}\n')
+    asked = ["eval", "--problems", str(path), "--search", "single,majority,revise", "--samples", "1,4"]
+    asked += ["--temperature", "1"]
+    told = json.loads(run(*asked, "--json", "--out", str(out)).out)
+    assert [(one["search"], one["samples"], one["accuracy"]) for one in told] == [
+        ("single", 4, 0.5),
+        ("majority", 1, 0.5),
+        ("majority", 4, 0.5),
+        ("revise", 1, 0.5),
+        ("revise", 4, 0.5),
+    ]
+    by_search = {(one["search"], one["samples"]): one["tokens"] for one in told}
+    assert by_search["majority", 4] == 4 * by_search["majority", 1] == 4 * by_search["single", 4]
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {(one["search"], one["drawn"], len(one["answers"])) for one in records} >= {
+        ("single", 1, 4),
+        ("majority", 4, 1),
+    }
+    table = run(*asked).out
+    assert "search" in table and "majority" in table and "revise" in table
 
 
 def test_eval_says_when_there_are_too_few_problems(run, scripted, monkeypatch):
@@ -254,7 +282,13 @@ def test_a_broken_pipe_is_quiet():
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes and signals")
 def test_an_interrupt_is_quiet_and_exits_with_130():
     command = [*COMMAND, "tasks", "sample", "countdown:1", "--n", "100000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+
+    def listen_to_interrupts() -> None:  # whoever runs the tests in the background may ignore them
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen_to_interrupts
+    ) as process:
         assert process.stdout and process.stderr
         process.stdout.readline()
         time.sleep(0.1)

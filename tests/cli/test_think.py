@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ponder.cli import models
+from ponder.engine.scripted import Step
 from ponder.model.checkpoint import CONFIG_FILE, PONDER_FILE, WEIGHTS_FILE
-from ponder.types import Effort
+from ponder.types import Block, Effort, Rating
 
 
 class Stdin(io.TextIOWrapper):
@@ -55,6 +56,44 @@ def test_json_is_one_document_without_thoughts_unless_asked_for(run, scripted):
     assert shown["blocks"][0]["thoughts"] == "2+2=4 nothing to carry"
 
 
+def tossed(prefix, rng):
+    """A coin, then its side; a head that likes high numbers."""
+    if prefix.answering or prefix.blocks:
+        return Step(prefix.blocks[0].summary if prefix.blocks else "?", before=Rating(0.5, 0.5))
+    number = rng.randrange(10)
+    return Step(Block("toss <b>", "secret", str(number)), Rating(number / 10, 0.5), Rating(0.5, 0.5))
+
+
+@pytest.mark.parametrize("name", ["majority", "best_of_n", "beam", "dvts", "mcts", "adaptive"])
+def test_a_search_shows_what_it_kept_and_writes_its_tree(run, scripted, tmp_path, name):
+    scripted["toss"] = tossed
+    page, data = tmp_path / "tree.html", tmp_path / "tree.json"
+    asked = ["think", "toss", "--search", name, "--samples", "9", "--temperature", "1", "--seed", "4"]
+    outcome = run(*asked, "--tree", str(page))
+    assert outcome.code == 0 and outcome.err.count("▸ toss <b>  ") == 1 and " discarded, effort medium" in outcome.err
+    assert outcome.out.strip() == outcome.err.split("▸ toss <b>  ")[1][0]
+    assert "toss &lt;b&gt;" in page.read_text() and "secret" not in page.read_text()
+    told = json.loads(run(*asked, "--tree", str(data), "--json").out)
+    assert set(told["tokens"]) == {"prompt", "thinking", "answer", "discarded", "cached"} and told["search"] == name
+    tree = json.loads(data.read_text())
+    assert (tree["search"], tree["answer"], tree["tokens"]["discarded"]) == (
+        name,
+        told["answer"],
+        told["tokens"]["discarded"],
+    )
+    assert sum(node["kept"] for node in tree["nodes"]) == 2 and "secret" not in data.read_text()
+    run(*asked, "--tree", str(data), "--show-thoughts")
+    assert "secret" in data.read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"tree.html", "tree.json"}
+
+
+def test_one_chain_has_a_tree_too(run, scripted, tmp_path):
+    file = tmp_path / "tree.json"
+    assert run("think", "what is 2+2?", "--tree", str(file)).out == "4\n"
+    assert [node["kept"] for node in json.loads(file.read_text())["nodes"]] == [True] * 3
+    assert run("think", "what is 2+2?", "--search", "direct").err.startswith("0 blocks")
+
+
 def test_effort_none_does_not_think(run, scripted):
     assert run("think", "q", "--effort", "none").err.startswith("0 blocks, 0 thinking + 1 answer tokens")
 
@@ -92,6 +131,17 @@ def test_bad_stdin(run, scripted, piped, raw, part):
         (["think", "  "], "the prompt is empty"),
         (["think", "\udcff"], "the prompt is not UTF-8"),
         (["think", "q", "--effort", "huge"], "unknown effort 'huge': the efforts are none, minimal"),
+        (["think", "q", "--search", "bream"], "unknown search 'bream': the searches are direct, single"),
+        (["think", "q", "--search", "majority"], "16 samples at temperature 0 are 16 times the same"),
+        (["think", "q", "--search", "single", "--samples", "2"], "single draws one sample, not 2"),
+        (
+            ["think", "q", "--search", "beam", "--samples", "6", "--width", "4"],
+            "samples=6 is not a multiple of width=4",
+        ),
+        (["think", "q", "--search", "beam", "--samples", "0"], "--samples"),
+        (["think", "q", "--search", "beam", "--samples", "2", "--temperature", "1"], "`ponder train reward`"),
+        (["think", "q", "--tree", "tree.svg"], "name it tree.html or tree.json"),
+        (["think", "q", "--tree", "/no/such/tree.html"], "/no/such must be a directory"),
         (["think", "q", "--temperature", "-1"], "temperature -1.0 does not fit"),
         (["think", "q", "--temperature", "nan"], "temperature nan does not fit"),
         (["think", "q", "--top-p", "0"], "top-p 0.0 does not fit"),

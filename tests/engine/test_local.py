@@ -15,7 +15,7 @@ from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
 from ponder.model.heads import new_head
 from ponder.model.network import Masked
-from ponder.text.format import Place
+from ponder.text.format import Place, opening, text_of
 from ponder.types import Block, Effort, Ended, Message
 
 
@@ -111,6 +111,19 @@ def test_a_block_closes_before_its_limit_and_none_is_begun_that_could_not(sample
         assert (found.block is None) != (found.answer is None)
         assert tokens > 3 or found.answer is not None
         assert found.block is None or len(found.segment.generated) <= tokens
+
+
+def test_where_a_block_must_come_none_answers(sampler: LocalSampler) -> None:
+    rows = [prefix for prefix in prefixes(40) if not prefix.answering]
+    samplings = [Sampling(1.5, 1.0, i) for i in range(len(rows))]
+    free = extend(sampler, rows, [Limit(30, 6)] * len(rows), samplings)
+    held = extend(sampler, [replace(row, think_on=True) for row in rows], [Limit(30, 6)] * len(rows), samplings)
+    assert any(one.answer is not None for one in free)
+    for chosen, forced in zip(free, held, strict=True):
+        assert forced.block is not None and forced.answer is None
+        begins, *rest = forced.segment.context[len(chosen.segment.context) :]
+        assert rest == [] and sampler.checkpoint.tokenizer.decode([begins]) == text_of(opening(think_on=True))
+        assert len(forced.segment.generated) <= 30
 
 
 def test_a_stop_text_ends_the_answer_before_it(sampler: LocalSampler) -> None:

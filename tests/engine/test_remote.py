@@ -27,7 +27,7 @@ from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.text import format
 from ponder.text.effort import Budget
-from ponder.text.format import BLOCKS, Mark, render_context, text_of
+from ponder.text.format import BLOCKS, Mark, opening, render_context, text_of
 from ponder.think import Request, think
 from ponder.types import Block, Effort, Ended, Message, Tokens
 
@@ -93,6 +93,29 @@ def test_a_chain_thinks_in_folded_blocks(stub: Stub, reply: type[Reply], strips:
     assert [body["prompt"] for body in stub.asked] == contexts
     if stops:
         assert found.tokens == Tokens(len(contexts[0]), sum(map(len, SCRIPT)) + len(ANSWER), 1 + len(END))
+
+
+def test_a_block_that_must_come_is_begun_for_the_model(stub: Stub, reply: type[Reply]) -> None:
+    def thinks(prompt: str) -> str:
+        assert prompt.endswith(text_of(opening(think_on=True)))
+        return SCRIPT[2].removeprefix(text_of(opening(think_on=True)))
+
+    stub.reply = completions(reply, thinks)
+    (found,) = extend(remote(stub, fold_window=None), Prefix(ASKED, Effort.LOW, STEPS[:2], think_on=True))
+    assert (found.block, found.answer) == (STEPS[2], None)
+
+
+def test_a_paragraph_that_must_come_begins_with_wait(stub: Stub, reply: type[Reply]) -> None:
+    stub.reply = completions(reply, lambda prompt: ", is that so?\n\nmore" if prompt.endswith("Wait") else "")
+    tags = remote(stub, dialect="think_tags")
+    (found,) = extend(tags, Prefix(ASKED, Effort.LOW, (Block("", "2+2=5", ""),), think_on=True))
+    assert found.block == Block("", "Wait, is that so?", "")
+
+
+def test_a_chat_server_cannot_be_held_from_answering(stub: Stub, reply: type[Reply]) -> None:
+    with pytest.raises(SamplerError, match="cannot be held from answering"):
+        extend(chat(stub), Prefix(ASKED, Effort.LOW, think_on=True))
+    assert stub.asked == []
 
 
 def test_all_folds_stay_where_the_window_has_no_end(stub: Stub, reply: type[Reply]) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponder.engine.grammar import AT
-from ponder.engine.kv_cache import Slots, Span, Store, token_bytes
+from ponder.engine.kv_cache import Slots
 from ponder.engine.local import LocalSampler
+from ponder.engine.spans import Span, Store, token_bytes
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
@@ -172,7 +173,7 @@ def test_many_contexts_are_read_in_several_passes(sampler: LocalSampler, monkeyp
         return [found.segment.generated for (found,) in await asyncio.gather(*rows)]
 
     whole = asyncio.run(run(sampler))
-    monkeypatch.setattr("ponder.engine.scheduler.READ_AT_ONCE", 40)
+    monkeypatch.setattr("ponder.engine.reader.READ_AT_ONCE", 40)
     assert asyncio.run(run(LocalSampler(sampler.checkpoint))) == whole
 
 

@@ -2,19 +2,23 @@
 
 import json
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponder.engine.scripted import ScriptedSampler
-from ponder.errors import ConfigError
+from ponder.engine.scripted import ScriptedSampler, Step
+from ponder.errors import ConfigError, SamplerError
 from ponder.evaluate import problems
 from ponder.evaluate.problems import ProblemSet, from_file, from_gym, held_out, parse_spec
-from ponder.evaluate.run import Settings, evaluate, summarize
+from ponder.evaluate.run import Settings, evaluate, planned, summarize
+from ponder.interfaces import Prefix
+from ponder.seeds import seed_for
 from ponder.tasks import TASKS, split_of
 from ponder.text import format
-from ponder.types import Block, Effort, Ended, Grade, Problem, Split
+from ponder.think import Request, think
+from ponder.types import Block, Effort, Ended, Grade, Message, Problem, Rating, Split
 
 BLOCKS = (Block("add", "1+1=2", "2"), Block("check", "2-1=1", "2 ok"))
 
@@ -81,6 +85,129 @@ def test_samples_are_averaged_in_a_problem_and_give_pass_at_k():
     (summary,) = summarize(evaluate([toys], settings, sampler))
     assert (summary.n, summary.samples, summary.accuracy) == (2, 6, 0.5)
     assert summary.pass_at_k == {1: 0.5, 2: 0.5, 4: 0.5, 6: 0.5}
+
+
+def tossed(prefix: Prefix, rng: Random) -> Step:
+    """Right in 40 of 100 chains, else one of ten wrong answers; a head that knows more than chance."""
+    if not prefix.blocks and not prefix.answering:
+        right = rng.random() < 0.4
+        value = (0.7 if right else 0.4) + rng.random() * 0.3
+        return Step(Block("toss", "", str(0 if right else rng.randrange(1, 11))), Rating(value, value), Rating(0.4, 1))
+    return Step(prefix.blocks[-1].summary if prefix.blocks else "1", before=Rating(0.4, 1))
+
+
+VOTED = ("majority", "best_of_n", "weighted_vote", "weighted_vote_min", "weighted_vote_product", "adaptive")
+
+
+def chances(count: int) -> tuple[ProblemSet, ScriptedSampler]:
+    made = tuple(Problem("toy", 1, f"question {i}", "0", {}, f"toy:{i}") for i in range(count))
+    return ProblemSet("toy", 1, made, grade, count), ScriptedSampler({p.prompt: tossed for p in made})
+
+
+def test_votes_of_all_numbers_read_chains_that_are_drawn_once():
+    toys, sampler = chances(40)
+    asked: list[int] = []
+
+    class Counting:
+        async def extend(self, prefix, limit, samplings, hear=None):
+            asked.extend(one.seed for one in samplings)
+            return await sampler.extend(prefix, limit, samplings)
+
+    settings = Settings(
+        efforts=(Effort.MEDIUM,), searches=("single", *VOTED), samples=(16, 1, 4), temperature=1.0, seed=3
+    )
+    records = evaluate([toys], settings, Counting())
+    assert len(asked) == 40 * 16 * 2 and planned([toys], settings) == 40
+    summaries = {(one.search, one.samples): one for one in summarize(records)}
+    assert set(summaries) == {("single", 16), *((search, n) for search in VOTED for n in (1, 4, 16))}
+    for (search, n), one in summaries.items():
+        assert one.n == 40 and (one.pass_at_k is None) == (search != "single")
+        if n == 1:
+            assert one.tokens == pytest.approx(summaries["single", 16].tokens, rel=0.1)
+        if search != "single" and n == 16:
+            assert one.accuracy > summaries["single", 16].accuracy + 0.3
+    drawn = [record for record in records if (record.search, record.drawn) == ("weighted_vote", 4)]
+    assert all(len(record.answers) == len(record.tokens) == 1 for record in drawn)
+    assert all(record.tokens[0].discarded > record.tokens[0].kept for record in drawn)
+    assert summaries["adaptive", 16].tokens < summaries["weighted_vote", 16].tokens
+
+
+@pytest.mark.parametrize("search", VOTED)
+def test_a_shared_vote_is_what_the_search_itself_would_have_answered(search):
+    toys, sampler = chances(12)
+    for n in (4, 16):
+        common = {"efforts": (Effort.LOW,), "temperature": 1.0, "seed": 1}
+        shared = evaluate([toys], Settings(searches=("single", search), samples=(4, 16), **common), sampler)
+        shared = [record for record in shared if (record.search, record.drawn) == (search, n)]
+        alone = [
+            Request((Message("user", p.prompt),), Effort.LOW, 1.0, seed=seed(p), search=search) for p in toys.problems
+        ]
+        budget = Settings(efforts=(Effort.LOW,)).budget(Effort.LOW, n)
+        found = think([replace(request, budget=budget) for request in alone], sampler)
+        assert [record.answers[0] for record in shared] == [one.answer for one in found]
+        assert [record.tokens[0] for record in shared] == [one.tokens for one in found]
+
+
+def seed(problem: Problem) -> int:
+    return seed_for("evaluate", 1, "toy", problem.id)
+
+
+def test_single_chains_are_the_same_with_and_without_votes_beside_them():
+    toys, sampler = chances(10)
+    common = {"efforts": (Effort.LOW,), "samples": 6, "temperature": 1.0}
+    alone = evaluate([toys], Settings(**common), sampler)
+    beside = evaluate([toys], Settings(searches=("majority", "single"), **common), sampler)
+    beside = [record for record in beside if record.search == "single"]
+    assert [r.answers for r in alone] == [r.answers for r in beside] and [r.scores for r in alone] == [
+        r.scores for r in beside
+    ]
+    assert [[t.kept for t in r.tokens] for r in alone] == [[t.kept for t in r.tokens] for r in beside]
+
+
+def test_searches_with_candidates_of_their_own_are_asked_each():
+    toys, sampler = chances(6)
+    settings = Settings(
+        efforts=(Effort.NONE, Effort.LOW),
+        searches=("direct", "beam", "mcts", "revise"),
+        samples=(1, 4),
+        temperature=1.0,
+    )
+    told = []
+    records = evaluate([toys], settings, sampler, on_progress=lambda *done: told.append(done))
+    found = [(one.effort, one.search, one.samples) for one in summarize(records)]
+    wanted = [("direct", 1), *((search, n) for search in ("beam", "mcts", "revise") for n in (1, 4))]
+    assert found == [(effort, *one) for effort in (Effort.NONE, Effort.LOW) for one in wanted]
+    assert told[-1] == (6 * 2 * 7, 6 * 2 * 7)
+
+
+def test_a_lost_chain_is_undecided():
+    toys, sampler = chances(1)
+    bad = seed_for(seed_for(seed_for("evaluate", 0, "toy", "toy:0"), 1), 0)
+
+    class Broken:
+        async def extend(self, prefix, limit, samplings, hear=None):
+            if samplings[0].seed == bad:
+                raise SamplerError("out of memory")
+            return await sampler.extend(prefix, limit, samplings)
+
+    settings = Settings(efforts=(Effort.LOW,), searches=("single", "majority"), samples=3, temperature=1.0)
+    single, vote = evaluate([toys], settings, Broken())
+    assert single.scores[1] is None and single.notes[1] == "out of memory" and None not in vote.scores
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"searches": ("bream",)}, "unknown search 'bream'"),
+        ({"searches": ()}, "name a search"),
+        ({"samples": ()}, "name a search"),
+        ({"samples": 0}, "at least 1"),
+        ({"searches": ("beam",), "samples": (4, 6), "width": 4}, "not a multiple"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        evaluate([], Settings(**{"efforts": (Effort.LOW,), **changes}), ScriptedSampler({}))
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 3))

@@ -155,9 +155,9 @@ def test_a_continuation_keeps_its_budget_and_always_answers() -> None:
 
     assert len(asyncio.run(run(Budget(20))).blocks) == 13  # with less than 8 tokens left no block is begun
     assert len(asyncio.run(run(Budget(100, depth=5))).blocks) == 5
-    assert len(asyncio.run(run(Budget(100, depth=5), blocks=9)).blocks) == 9
+    assert len(asyncio.run(run(Budget(100, depth=5), blocks=9)).blocks) == 0
     at_once = asyncio.run(run(Budget(0)))
-    assert at_once.blocks == () and at_once.ended is Ended.ANSWERED and at_once.tokens == Tokens(answer=1)
+    assert at_once.blocks == () and at_once.ended is Ended.ANSWERED and at_once.tokens == Tokens(prompt=1, answer=1)
 
 
 def test_a_sampler_that_fails_is_an_error() -> None:
