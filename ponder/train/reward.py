@@ -81,6 +81,8 @@ class RewardConfig(pydantic.BaseModel):
     """CPU threads; 0 for all cores. Part of the settings, because sums depend on it."""
 
 
+OPTIMISING = {"steps", "learning_rate", "head_rate", "decay", "dtype", "device"}
+"""The settings that the loop reads."""
 Measure = Callable[[Sequence[Judged]], dict[str, float]]
 """Judged held-out rollouts to numbers for the metrics."""
 
@@ -187,14 +189,7 @@ def run_reward(
     frozen = config.trunk == "frozen"
     before = None if frozen else copy.deepcopy(given.network)
     model = Rated(given.network, (given.head or new_head(hidden)).to(config.device), frozen=frozen)
-    loop = LoopConfig(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        head_rate=config.head_rate,
-        decay=config.decay,
-        dtype=config.dtype,
-        device=config.device,
-    )
+    loop = LoopConfig(**config.model_dump(include=OPTIMISING))
     reason = f"{computing.reason}; {len(usable)} rollouts"
     reason += f", {len(train) - len(usable)} others left out: nothing is known of them" * (len(usable) < len(train))
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
