@@ -17,6 +17,7 @@ ORDER = (
     ("engine",),
     ("search",),
     ("think",),
+    ("reward",),
     ("runs",),
     ("train",),
     ("evaluate",),
@@ -38,6 +39,7 @@ TORCH = (
     "engine/form.py",
     "engine/folding.py",
     "engine/paragraphs.py",
+    "reward/head.py",
     "train/",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -8,6 +8,7 @@ import typer
 
 from ponder.cli import output
 from ponder.cli.output import JsonOption, Meter
+from ponder.cli.recipe import checked, read_recipe
 from ponder.errors import ConfigError
 from ponder.evaluate.metrics import mean
 from ponder.evaluate.problems import STANDARD_LEVEL, held_out
@@ -115,15 +116,15 @@ def sft(
         "threads": threads,
         "workers": workers,
     }
-    settings = _read_recipe(recipe) | {name: value for name, value in given.items() if value is not None}
+    settings = read_recipe(recipe) | {name: value for name, value in given.items() if value is not None}
     if fold_window is not None:
         settings["fold_window"] = fold_window or None
     config = _config(settings, recipe)
     folder = out or Path("runs") / f"sft-{config.size}-{config.style}"
     checkpoint = _train(config, folder, evaluations)
-    report = _report(folder, checkpoint)
+    told = report(folder, checkpoint)
     if json:
-        output.document(report)
+        output.document(told)
     else:
         output.result(str(checkpoint))
 
@@ -140,38 +141,11 @@ def _weights(specs: list[str]) -> dict[str, float]:
     return weights
 
 
-def _read_recipe(path: Path | None) -> dict[str, Any]:
-    """The settings of a YAML file."""
-    if path is None:
-        return {}
-    import yaml
-
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise ConfigError(f"recipe {path} cannot be read: {err.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"recipe {path} is not YAML: {err}") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"recipe {path} does not hold settings: write lines such as `steps: 3000`")
-    return value
-
-
 def _config(settings: dict[str, Any], recipe: Path | None) -> "SFTConfig":
     """The settings, checked."""
-    import pydantic
-
     from ponder.train.sft import SFTConfig
 
-    try:
-        config = SFTConfig.model_validate(settings)
-    except pydantic.ValidationError as err:
-        first = err.errors()[0]
-        name, where = ".".join(map(str, first["loc"])), f" in {recipe}" if recipe and first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(SFTConfig.model_fields)
-            raise ConfigError(f"unknown setting {name!r}{where}: the settings are {known}") from None
-        raise ConfigError(f"{name}={first['input']!r}{where} does not fit: {first['msg']}") from None
+    config = checked(SFTConfig, settings, recipe)
     if config.style not in ("thinking", "direct"):
         raise ConfigError(f"unknown style {config.style!r}: the styles are thinking, direct")
     return config
@@ -229,7 +203,7 @@ def _validator(config: "SFTConfig", meter: Meter) -> "Callable[[Checkpoint, Prog
     return validate
 
 
-def _report(folder: Path, checkpoint: Path) -> dict[str, Any]:
+def report(folder: Path, checkpoint: Path) -> dict[str, Any]:
     """What a finished run came to."""
     from ponder.runs import Run
 

@@ -62,10 +62,10 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _record(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line, with keys that we know and of the right types."""
-    if len(line) > MAX_LINE:
-        raise ProblemError(f"{len(line)} bytes long, more than {MAX_LINE}")
+def json_object(line: bytes, most_bytes: int = MAX_LINE) -> dict[str, Any]:
+    """The JSON object of a line that anybody may have written; raises ProblemError saying what is wrong with it."""
+    if len(line) > most_bytes:
+        raise ProblemError(f"{len(line)} bytes long, more than {most_bytes}")
     try:
         text = line.decode()
     except UnicodeDecodeError as err:
@@ -81,16 +81,22 @@ def _record(line: bytes) -> dict[str, Any]:
     except ValueError as err:  # integers of thousands of digits
         raise ProblemError(f"not usable JSON: {err}") from None
     if not isinstance(record, dict):
-        raise ProblemError(f"not an object but {_kind(record)}: write {{...}}")
+        raise ProblemError(f"not an object but {kind_of(record)}: write {{...}}")
     record = cast(dict[str, Any], record)
     for text in _texts(record):
         if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
             raise ProblemError("a text has a NUL character or half a surrogate pair: remove it")
+    return record
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line, with keys that we know and of the right types."""
+    record = json_object(line)
     for key, value in record.items():
         if key not in _KEYS:
             raise ProblemError(f"unknown key {key[:40]!r}: the keys are {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
-            raise ProblemError(f"{key} must be {_NAMES[_KEYS[key]]}, not {_kind(value)}")
+            raise ProblemError(f"{key} must be {_NAMES[_KEYS[key]]}, not {kind_of(value)}")
     return record
 
 
@@ -132,7 +138,8 @@ def _known(task: Task, record: Mapping[str, Any], level: int, id: str) -> Proble
 _NAMES = {str: "a text", dict: "an object", int: "a whole number"}
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words."""
     names = ((bool, "true or false"), (str, "a text"), (int | float, "a number"), (dict, "an object"), (list, "a list"))
     return next((name for kind, name in names if isinstance(value, kind)), "null")
 

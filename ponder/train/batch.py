@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ponder.text.format import Section
 from ponder.text.tokenizer import PonderTokenizer
+from ponder.types import Segment
 
 TILE = 32
 """Looks in one tile of attention."""
@@ -126,6 +127,49 @@ def pack(sections: Sequence[Section], tokenizer: PonderTokenizer) -> Row:
     sees, trained = tuple(part.sees for part in sections), tuple(part.trained for part in sections)
     assert not trained[0], "a row begins with a prompt"
     return Row(tuple(ids), tuple(positions), tuple(bounds), sees, trained)
+
+
+def pack_segments(segments: Sequence[Segment]) -> Row:
+    """Sampled segments as one row, their ids untouched: what they all begin with, then each one's state and itself.
+
+    A state that goes on from the one before it, as where all folds stay, is not written again. So the token before
+    each trained section is the last one of what the segment was sampled from, as in `pack`.
+    """
+    shared = _common([segment.context for segment in segments])
+    ids, positions = list(segments[0].context[:shared]), list(range(shared))
+    bounds, sees, trained = [(0, shared)], list[tuple[int, ...]]([()]), [False]
+
+    def add(tokens: Sequence[int], seen: tuple[int, ...], learned: bool) -> int:
+        start = sum(bounds[section][1] - bounds[section][0] for section in seen)
+        bounds.append((len(ids), len(ids) + len(tokens)))
+        ids.extend(tokens)
+        positions.extend(range(start, start + len(tokens)))
+        sees.append(seen)
+        trained.append(learned)
+        return len(bounds) - 1
+
+    chain: tuple[int, ...] = (0,)
+    written: tuple[int, ...] = ()
+    for number, segment in enumerate(segments):
+        state = segment.context[shared:]
+        assert state or not number, "two segments were sampled from the bare prompt: they are no one chain"
+        if state[: len(written)] != written or len(state) == len(written):
+            chain, written = (0,), ()
+        if state:
+            chain = (*chain, add(state[len(written) :], chain, False))
+            written = state
+        add(segment.generated, chain, True)
+    return Row(tuple(ids), tuple(positions), tuple(bounds), tuple(sees), tuple(trained))
+
+
+def _common(sequences: Sequence[tuple[int, ...]]) -> int:
+    """How many leading items all of them share."""
+    first, *others = sequences
+    shared = len(first)
+    for other in others:
+        same = (at for at, (a, b) in enumerate(zip(first[:shared], other, strict=False)) if a != b)
+        shared = next(same, min(shared, len(other)))
+    return shared
 
 
 def _looks(row: Row, offset: int) -> list[tuple[list[int], list[int]]]:

@@ -6,19 +6,21 @@ the state and the step's number alone, so a run that was killed ends with the sa
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ponder.errors import CheckpointError
 from ponder.model.device import DTYPES
-from ponder.model.network import Network
 from ponder.runs import Run
-from ponder.train.batch import Batch
+
+HEAD = "head."
+"""What the names of a reward head's parameters begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class LoopConfig:
     """Share of the steps spent warming up."""
     decay: float = 0.5
     """Share of the steps, at the end, over which the rate falls to zero."""
+    head_rate: float = 1.0
+    """A reward head's rate as a multiple of the others'."""
     weight_decay: float = 0.05
     clip: float = 1.0
     dtype: str = "float32"
@@ -55,7 +59,28 @@ class Progress:
     """Seconds spent waiting for data."""
 
 
-Loss = Callable[[Network, Batch], Tensor]
+class MicroBatch(Protocol):
+    """What one forward and backward pass reads."""
+
+    @property
+    def trained(self) -> int:
+        """Terms of the loss's sum: the loop divides by them."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the network reads."""
+        ...
+
+    def to(self: "B", device: str) -> "B":
+        """The batch on another device."""
+        ...
+
+
+M = TypeVar("M", bound=nn.Module)
+B = TypeVar("B", bound=MicroBatch)
+Loss = Callable[[M, B], Tensor]
+"""A model and a micro-batch to a sum over its terms."""
 
 
 def rate(step: int, config: LoopConfig) -> float:
@@ -67,35 +92,46 @@ def rate(step: int, config: LoopConfig) -> float:
 
 @dataclass(frozen=True)
 class Optimizers:
-    """Muon for the matrices of the layers, AdamW for the rest."""
+    """Muon for the matrices of the layers, AdamW for the rest; one that has nothing to move is not there."""
 
-    muon: torch.optim.Muon
-    adam: torch.optim.AdamW
+    parts: Mapping[str, torch.optim.Optimizer]
 
     def step(self, share: float, config: LoopConfig) -> None:
         """One update at a share of the peak rate."""
-        for optimizer in (self.muon, self.adam):
+        for optimizer in self.parts.values():
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * share
+                group["lr"] = config.learning_rate * share * group["scale"]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
 
-def new_optimizers(network: Network, config: LoopConfig) -> Optimizers:
-    """Optimisers for a network; Muon's updates are scaled to AdamW's size, so that one rate serves both."""
-    matrices = [p for name, p in network.named_parameters() if p.dim() == 2 and "embed" not in name]
-    others = [p for name, p in network.named_parameters() if p.dim() != 2 or "embed" in name]
-    muon = torch.optim.Muon(
-        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    adam = torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    return Optimizers(muon, adam)
+def new_optimizers(model: nn.Module, config: LoopConfig) -> Optimizers:
+    """Optimisers for what can be trained; Muon's updates are scaled to AdamW's size, so that one rate serves both."""
+    named = _trainable(model)
+    head = [p for name, p in named.items() if name.startswith(HEAD)]
+    matrices = [p for n, p in named.items() if p.dim() == 2 and "embed" not in n and not n.startswith(HEAD)]
+    others = [p for n, p in named.items() if (p.dim() != 2 or "embed" in n) and not n.startswith(HEAD)]
+    groups = [{"params": others, "scale": 1.0}, {"params": head, "scale": config.head_rate}]
+    groups = [group for group in groups if group["params"]]
+    rate, parts = config.learning_rate, dict[str, torch.optim.Optimizer]()
+    if matrices:
+        moved = [{"params": matrices, "scale": 1.0}]
+        parts["muon"] = torch.optim.Muon(
+            moved, lr=rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+    if groups:
+        parts["adam"] = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    return Optimizers(parts)
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def fit(
-    network: Network,
-    batches: Callable[[int], Iterable[Sequence[Batch]]],
-    loss: Loss,
+    network: M,
+    batches: Callable[[int], Iterable[Sequence[B]]],
+    loss: Loss[M, B],
     config: LoopConfig,
     run: Run,
     *,
@@ -130,10 +166,30 @@ def fit(
     return progress
 
 
+def marks(steps: int, evaluations: int) -> frozenset[int]:
+    """The steps before which to evaluate, evenly spread, so that with the one after the end there are so many."""
+    return frozenset(round(steps * (i + 1) / evaluations) for i in range(evaluations - 1))
+
+
+def once(
+    run: Run, network: nn.Module, evaluate: Callable[[Progress], dict[str, float]] | None
+) -> Callable[[Progress], None]:
+    """What `fit` calls at its boundaries: an evaluation into the metrics, unless that step has one already."""
+
+    def boundary(progress: Progress) -> None:
+        measured = {record["step"] for record in run.metrics() if "evaluation" in record}
+        if evaluate and progress.step not in measured:
+            network.eval()
+            run.log({"step": progress.step, "evaluation": evaluate(progress)})
+            network.train()
+
+    return boundary
+
+
 def _step(
-    network: Network,
-    stream: Iterator[Sequence[Batch]],
-    loss: Loss,
+    network: M,
+    stream: Iterator[Sequence[B]],
+    loss: Loss[M, B],
     optimizers: Optimizers,
     config: LoopConfig,
     progress: Progress,
@@ -168,10 +224,10 @@ def _step(
     }
 
 
-def save_state(run: Run, network: Network, optimizers: Optimizers, progress: Progress) -> None:
-    """Write network, optimisers and progress; the previous state stays until this one is complete."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for name, optimizer in (("muon", optimizers.muon), ("adam", optimizers.adam)):
+def save_state(run: Run, network: nn.Module, optimizers: Optimizers, progress: Progress) -> None:
+    """Write what is trained, optimisers and progress; the previous state stays until this one is complete."""
+    tensors: dict[str, Tensor] = {f"network.{name}": value for name, value in _trainable(network).items()}
+    for name, optimizer in optimizers.parts.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
     with run.replacing_state() as folder:
@@ -179,7 +235,7 @@ def save_state(run: Run, network: Network, optimizers: Optimizers, progress: Pro
         (folder / "progress.json").write_text(json.dumps(vars(progress)), encoding="utf-8")
 
 
-def load_state(run: Run, network: Network, optimizers: Optimizers) -> Progress:
+def load_state(run: Run, network: nn.Module, optimizers: Optimizers) -> Progress:
     """Read the run's saved state into network and optimisers; a new run starts at step 0."""
     if not run.state.exists():
         run.rewind(0)
@@ -187,8 +243,11 @@ def load_state(run: Run, network: Network, optimizers: Optimizers) -> Progress:
     try:
         progress = Progress(**json.loads((run.state / "progress.json").read_text(encoding="utf-8")))
         tensors = load_file(run.state / "state.safetensors")
-        network.load_state_dict(_under(tensors, "network."))
-        for name, optimizer in (("muon", optimizers.muon), ("adam", optimizers.adam)):
+        weights = _under(tensors, "network.")
+        if weights.keys() != _trainable(network).keys():
+            raise ValueError("it holds other weights than are trained")
+        network.load_state_dict(weights, strict=False)
+        for name, optimizer in optimizers.parts.items():
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in _under(tensors, f"{name}.").items():
                 index, field = key.split(".", 1)

@@ -4,7 +4,6 @@ Step s of a run trains on rows that are a pure function of (seed, s). Workers ma
 never waits; a run that is killed and started again sees the same rows.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from random import Random
 from typing import Annotated
 
 import pydantic
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ponder.errors import ConfigError
@@ -21,7 +19,7 @@ from ponder.model.checkpoint import Checkpoint, PonderConfig, load_checkpoint, s
 from ponder.model.device import pick_device, pick_dtype
 from ponder.model.network import new_network
 from ponder.model.sizes import shape_named
-from ponder.runs import Run, open_run, read_json, write_whole
+from ponder.runs import open_run
 from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, make, task_named
 from ponder.tasks.scope import SENTENCE, outside
@@ -29,8 +27,9 @@ from ponder.text import format
 from ponder.text.effort import BUDGETS, smallest_effort
 from ponder.text.tokenizer import MAX_ENTRIES, PonderTokenizer, load_tokenizer, train_tokenizer
 from ponder.train.batch import Batch, Row, collate, pack, split_by_prompt
-from ponder.train.loop import LoopConfig, Progress, fit
+from ponder.train.loop import LoopConfig, Progress, fit, marks, once
 from ponder.train.losses import cross_entropy
+from ponder.train.settle import settle
 from ponder.types import Demonstration, Effort, Message, Problem, Split, Style
 
 
@@ -109,13 +108,15 @@ def mix(config: SFTConfig) -> dict[tuple[str, int], float]:
         return {
             (name, level): TASK_SHARES.get(name, 1.0) * share for name in TASKS for level, share in LEVEL_SHARES.items()
         }
-    weights: dict[tuple[str, int], float] = {}
-    for key, weight in config.tasks.items():
-        name, _, level = key.partition(":")
-        if not level.isdecimal() or int(level) not in task_named(name).levels:
-            raise ConfigError(f"{key!r} in the task mix is not task:level, such as countdown:2")
-        weights[name, int(level)] = weight
-    return weights
+    return {task_level(key): weight for key, weight in config.tasks.items()}
+
+
+def task_level(key: str) -> tuple[str, int]:
+    """``task:level`` taken apart, checked."""
+    name, _, level = key.partition(":")
+    if not level.isdecimal() or int(level) not in task_named(name).levels:
+        raise ConfigError(f"{key!r} in the task mix is not task:level, such as countdown:2")
+    return name, int(level)
 
 
 def demonstration(
@@ -225,25 +226,6 @@ class Start:
     resumed: bool
 
 
-def settle(config: SFTConfig, run: Run) -> tuple[SFTConfig, str]:
-    """Device, number format and threads, chosen once for a run (a resumed one must compute alike), and why."""
-    path = run.folder / "settled.json"
-    if not path.exists():
-        device = pick_device(config.device)
-        dtype = pick_dtype(device.value, shape_named(config.size).hidden_size, config.dtype)
-        threads = config.threads or os.cpu_count() or 1
-        chosen = {
-            "device": device.value,
-            "dtype": dtype.value,
-            "threads": threads,
-            "reason": f"device {device.value}: {device.reason}; dtype {dtype.value}: {dtype.reason}; threads {threads}",
-        }
-        write_whole(path, json.dumps(chosen, indent=2) + "\n")
-    chosen = read_json(path)
-    reason = chosen.pop("reason")
-    return config.model_copy(update=chosen), reason
-
-
 def run_sft(
     config: SFTConfig,
     out: Path,
@@ -260,8 +242,8 @@ def run_sft(
     pick_device(config.device)
     pick_dtype("cuda", shape.hidden_size, config.dtype)  # refuses what cannot be, before anything is written
     run = open_run(out, config.model_dump())
-    config, reason = settle(config, run)
-    torch.set_num_threads(config.threads)
+    computing = settle(config.device, config.dtype, config.threads, shape.hidden_size, run)
+    config = config.model_copy(update=computing.chosen)
     tokens = run.folder / "tokenizer"
     if not (tokens / "tokenizer_config.json").exists():
         tokens.mkdir(exist_ok=True)
@@ -282,17 +264,9 @@ def run_sft(
     settings = PonderConfig(name=out.name, fold_window=config.fold_window, tasks=taught, style=config.style)
     checkpoint = Checkpoint(network, tokenizer, settings)
     if on_start:
-        reason += f"; demonstrations of more than {MOST_TOKENS} tokens are drawn again"
+        reason = f"{computing.reason}; demonstrations of more than {MOST_TOKENS} tokens are drawn again"
         on_start(Start(loop, reason, sum(p.numel() for p in network.parameters()), run.state.exists()))
 
-    def boundary(progress: Progress) -> None:
-        measured = {record["step"] for record in run.metrics() if "evaluation" in record}
-        if evaluate and progress.step not in measured:
-            network.eval()
-            run.log({"step": progress.step, "evaluation": evaluate(checkpoint, progress)})
-            network.train()
-
-    marks = frozenset(round(config.steps * (i + 1) / evaluations) for i in range(evaluations - 1))
     fit(
         network,
         lambda first: stream(config, tokens, first),
@@ -300,8 +274,8 @@ def run_sft(
         loop,
         run,
         on_step=on_step,
-        on_boundary=boundary,
-        boundaries=marks,
+        on_boundary=once(run, network, (lambda progress: evaluate(checkpoint, progress)) if evaluate else None),
+        boundaries=marks(config.steps, evaluations),
     )
     folder = run.folder / "checkpoint"
     save_checkpoint(checkpoint, folder)

@@ -12,6 +12,7 @@ import typer
 
 from ponder.cli import models, train
 from ponder.tasks import TASKS, jsonl
+from ponder.train.reward import RewardConfig
 from ponder.train.sft import SFTConfig
 
 COMMAND = [sys.executable, "-c", "import sys; from ponder.cli import main; sys.exit(main())"]
@@ -83,6 +84,9 @@ def test_tasks_sample_is_a_problem_file(run, tmp_path):
         (["train", "sft", "--size", "huge"], "unknown size 'huge'"),
         (["train", "sft", "--style", "loud"], "unknown style 'loud'"),
         (["train", "sft", "--recipe", "/no/such.yaml"], "cannot be read"),
+        (["train", "reward"], "model is missing: give --model"),
+        (["train", "reward", "--model", "none"], "no model directory 'none'"),
+        (["train", "reward", "--model", "none", "--labels", "guess"], "labels='guess' does not fit"),
     ],
 )
 def test_bad_arguments(run, scripted, arguments, part, tmp_path, monkeypatch):
@@ -209,6 +213,23 @@ def test_the_defaults_that_help_shows_are_the_real_ones():
         name: str(field.default) for name, field in SFTConfig.model_fields.items() if name not in ("tasks", "model")
     }
     assert {name: shown[name] for name in real} == real
+    shown = {option.name: option.show_default for option in group.commands["reward"].params}  # pyright: ignore
+    real = {name: field.default for name, field in RewardConfig.model_fields.items() if name in shown}
+    told = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in real.items()}
+    assert {name: shown[name] for name in told if name != "model"} == {n: told[n] for n in told if n != "model"}
+
+
+def test_train_reward_gives_a_checkpoint_with_a_head(run, micro_checkpoint, tmp_path):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("problems: 2\nsamples: 2\nheld_out: 2\nrows: 2\ndtype: float32\nthreads: 1\n")
+    arguments = ["train", "reward", "--recipe", str(recipe), "--model", str(micro_checkpoint), "--steps", "2"]
+    arguments += ["--task", "multiplication:1", "--effort", "minimal", "--out", str(tmp_path / "run"), "--json"]
+    first = run(*arguments)
+    assert "starting" in first.err and "4 rollouts" in first.err and "held out: " in first.err
+    told = json.loads(first.out)
+    assert told["step"] == 2 and "language_divergence" in told["evaluations"][-1]["evaluation"]
+    assert "going on with" in run(*arguments).err
+    fails(run(*arguments, "--rows", "3"), "holds a run with other settings")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +242,7 @@ def test_the_defaults_that_help_shows_are_the_real_ones():
         ["tasks", "show"],
         ["tasks", "sample"],
         ["train", "sft"],
+        ["train", "reward"],
         ["eval"],
         ["demo"],
         ["doctor"],

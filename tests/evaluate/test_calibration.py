@@ -1,0 +1,122 @@
+"""Measures of ratings, against values by hand and brute force."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ponder.evaluate.calibration import (
+    Rated,
+    auc,
+    bins,
+    calibration_error,
+    first_error,
+    first_error_f1,
+    measure,
+    plot_reliability,
+    quality,
+    reliability_curves,
+)
+from ponder.reward.boundary import Judged, Label
+from ponder.types import Rating
+
+rated_lists = st.lists(st.builds(Rated, st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), max_size=40)
+
+
+def test_auc_by_hand() -> None:
+    assert auc([Rated(0.1, False), Rated(0.4, False), Rated(0.35, True), Rated(0.8, True)]) == 0.75  # scikit-learn's
+    assert auc([Rated(0.5, True), Rated(0.5, False)]) == 0.5
+    assert auc([Rated(0.5, True)]) is None and auc([]) is None
+
+
+@given(rated_lists)
+def test_auc_is_the_share_of_pairs_in_order(rated: list[Rated]) -> None:
+    pairs = [(a.said, b.said) for a in rated if a.true for b in rated if not b.true]
+    brute = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs) if pairs else None
+    found = auc(rated)
+    assert found == brute if brute is None else found == pytest.approx(brute)
+
+
+def test_calibration_error_by_hand() -> None:
+    rated = [Rated(0.2, False), Rated(0.4, True), Rated(0.6, True), Rated(0.9, True)]
+    # Two bins: said 0.3 and 0.75, true 0.5 and 1.
+    assert calibration_error(rated, 2) == pytest.approx((0.2 + 0.25) / 2)
+    assert calibration_error(rated, 4) == pytest.approx((0.2 + 0.6 + 0.4 + 0.1) / 4)
+    assert calibration_error([]) is None
+
+
+@given(rated_lists, st.integers(1, 20))
+def test_bins_hold_everything_once_in_nearly_equal_parts(rated: list[Rated], count: int) -> None:
+    found = bins(rated, count)
+    sizes = [one.size for one in found]
+    assert sum(sizes) == len(rated) and len(found) == min(count, len(rated))
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    assert all(a.said <= b.said + 1e-9 for a, b in zip(found, found[1:], strict=False))
+    error = calibration_error(rated, count)
+    assert error is None or 0 <= error <= 1
+
+
+def test_the_loss_of_a_sure_error_is_finite() -> None:
+    found = quality([Rated(0.0, True), Rated(0.5, False)])
+    assert found.base == 0.5 and found.n == 2 and found.loss and 13 < found.loss < 15
+
+
+def test_first_error_f1_as_processbench_defines_it() -> None:
+    # Two of four erroneous ones found, nine of ten right ones passed: 2 · 0.5 · 0.9 / 1.4.
+    found = first_error_f1([(2, 2), (0, 0), (1, 2), (-1, 3), *[(-1, -1)] * 9, (4, -1)])
+    assert (found.wrong, found.right, found.n_wrong, found.n_right) == (0.5, 0.9, 4, 10)
+    assert found.f1 == pytest.approx(0.642857, abs=1e-6)
+    assert first_error_f1([(0, 1), (0, -1)]).f1 == 0.0
+    assert first_error_f1([(-1, -1)]).f1 is None
+    assert first_error([0.9, 0.4, 0.1]) == 1 and first_error([0.9, 0.5]) == -1 and first_error([]) == -1
+
+
+def judged(values: list[float], validities: list[float], labels: list[float | None], right: float | None) -> Judged:
+    """A completion of len(labels) blocks; values and validities of every boundary."""
+    ratings = tuple(Rating(a, b) for a, b in zip(values, validities, strict=True))
+    return Judged(ratings, (Label(right), *(Label(right, label) for label in labels), Label(right, right)))
+
+
+def test_measure_reads_each_boundary_where_it_belongs() -> None:
+    good = judged([0.6, 0.7, 0.8, 0.9], [0.0, 0.9, 0.8, 0.0], [1.0, 1.0], 1.0)
+    lost = judged([0.4, 0.5, 0.2, 0.1], [1.0, 0.9, 0.3, 1.0], [1.0, 0.0], 0.0)
+    found = measure([good, lost])
+    assert found.outcome.auc == found.start.auc == found.value.auc == found.validity.auc == 1.0
+    assert (found.outcome.n, found.start.n, found.value.n, found.validity.n) == (2, 2, 4, 4)
+    assert found.first_error.f1 == 1.0
+    assert found.outcome.ece == pytest.approx(0.1) and found.start.ece == pytest.approx(0.4)
+    assert found.flat()["f1"] == 1.0 and found.flat()["outcome_auc"] == 1.0
+    assert measure([good, lost], threshold=0.2).first_error.wrong == 0.0
+
+
+def test_within_compares_answers_to_one_problem_alone() -> None:
+    def one(group: str, said: float, right: float | None) -> Judged:
+        return replace(judged([said, said], [0.5, 0.5], [], right), group=group)
+
+    # The easy problem's answers are all rated above the hard one's; within each, one pair of two is in order.
+    easy = [one("easy", 0.8, 1.0), one("easy", 0.9, 0.0), one("easy", 0.95, 1.0)]
+    hard = [one("hard", 0.2, 1.0), one("hard", 0.1, 0.0), one("hard", 0.3, 0.0)]
+    found = measure([*easy, *hard, one("solved", 0.5, 1.0), one("odd", 0.5, None)])
+    assert found.within == pytest.approx(2 / 4) and found.outcome.auc != found.within
+    assert measure([one("solved", 0.5, 1.0)]).within is None
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    unknown = judged([0.5] * 4, [0.9] * 4, [None, 0.0], None)
+    later = judged([0.5] * 4, [0.2] * 4, [0.0, None], 0.0)
+    soft = judged([0.5] * 3, [0.5] * 3, [0.5], 0.25)
+    found = measure([unknown, later, soft])
+    assert found.outcome.n == 1 and found.validity.n == 2 and found.value.n == 2
+    assert found.first_error.n_wrong == 1 and found.first_error.wrong == 1.0  # only `later` tells where it begins
+    assert measure([]).outcome.n == 0 and measure([]).flat() == {}
+
+
+def test_the_plot_is_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    both = [judged([0.6, 0.7, 0.9], [0.5, 0.9, 0.5], [1.0], 1.0), judged([0.4, 0.5, 0.1], [0.5, 0.3, 0.5], [0.0], 0.0)]
+    curves = reliability_curves(both)
+    assert list(curves) == ["value, end of answer", "value, blocks", "validity, blocks"]
+    plot_reliability(curves, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
