@@ -1,4 +1,4 @@
-"""The command line: `ponder think`, `chat`, `tasks`, `train`, `eval`, `demo` and `doctor`."""
+"""The command line: `ponder think`, `chat`, `tasks`, `train`, `eval`, `report`, `demo` and `doctor`."""
 
 from ponder.cli.app import main
 

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ponder import __version__
-from ponder.cli import demo, doctor, evaluate, output, tasks, think, train, train_reward
+from ponder.cli import demo, doctor, evaluate, output, report, tasks, think, train, train_reward
 from ponder.errors import PonderError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(tasks.app, name="tasks")
 train.app.command("reward")(train_reward.reward)
 app.add_typer(train.app, name="train")
 app.command("eval")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 

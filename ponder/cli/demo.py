@@ -14,7 +14,8 @@ from ponder.cli.output import JsonOption
 from ponder.cli.think import completion_json, open_thinker, show_answer
 from ponder.evaluate.metrics import mean
 from ponder.evaluate.problems import STANDARD_LEVEL, distinct, held_out
-from ponder.evaluate.run import Settings, Summary, summarize
+from ponder.evaluate.run import Settings
+from ponder.evaluate.summary import Summary, summarize
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS
 from ponder.types import Effort, Ended, Message, Problem, Split

@@ -13,7 +13,10 @@ from ponder.cli.output import JsonOption
 from ponder.errors import PonderError
 
 NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "httpx", "pydantic", "pyyaml", "typer", "rich")
-OPTIONAL = {"reasoning-gym": "pip install 'ponder[gym]' brings `ponder eval --gym`"}
+OPTIONAL = {
+    "reasoning-gym": "pip install 'ponder[gym]' brings `ponder eval --gym`",
+    "matplotlib": "pip install 'ponder[plots]' brings `ponder report`",
+}
 
 
 def doctor(json: JsonOption = False) -> None:

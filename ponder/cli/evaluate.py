@@ -1,7 +1,7 @@
 """`ponder eval`: accuracy with its interval, and what it cost in tokens."""
 
-import json as jsonlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,12 +28,13 @@ from ponder.cli.think import WidthOption
 from ponder.errors import ConfigError
 from ponder.evaluate import problems
 from ponder.evaluate.problems import ProblemSet
-from ponder.evaluate.run import SINGLE, Record, Settings, Summary, planned, summarize
+from ponder.evaluate.records import Ledger, Record, open_ledger
+from ponder.evaluate.run import BY_EFFORT, DIRECT, SINGLE, Settings, planned
 from ponder.evaluate.run import evaluate as evaluate_all
-from ponder.runs import write_whole
+from ponder.evaluate.summary import Summary, summarize
 from ponder.search import SEARCHES
-from ponder.text.effort import effort_named
-from ponder.types import Split
+from ponder.text.effort import AUTO, effort_named
+from ponder.types import Effort, Split
 
 MOST_SAMPLES = 4096
 """More of one problem tell nothing more."""
@@ -55,11 +56,16 @@ def evaluate(
         ),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Problems of each --task and --gym.")] = 200,
-    effort: Annotated[str, typer.Option("--effort", help="One effort, or several with commas.")] = "medium",
+    effort: Annotated[str, typer.Option("--effort", help="One effort, or several with commas; auto: the model chooses.")] = "medium",
     split: Annotated[str, typer.Option("--split", help="Which part of a --task: test or validation.")] = "test",
     search: Annotated[
         str,
-        typer.Option("--search", help=f"One search, or several with commas: {', '.join(SEARCHES)}.", metavar="NAMES"),
+        typer.Option(
+            "--search",
+            help=f"One search, or several with commas: {', '.join(SEARCHES)}; "
+            f"or {BY_EFFORT}: what each effort means to the model.",
+            metavar="NAMES",
+        ),
     ] = "single",
     samples: Annotated[
         str,
@@ -84,7 +90,7 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Also write one JSON record a problem here, once all are done.", metavar="FILE.jsonl"
+            "--out", help="Also write one JSON record a problem here, and go on with what is there.", metavar="FILE.jsonl"
         ),
     ] = None,
     json: JsonOption = False,
@@ -99,7 +105,7 @@ def evaluate(
     """
     models.check_sampling(temperature, top_p)
     settings = Settings(
-        efforts=tuple(effort_named(name) for name in names(effort)),
+        efforts=tuple(name if name == AUTO else effort_named(name) for name in names(effort)),
         searches=names(search),
         samples=numbers(samples),
         width=width,
@@ -120,16 +126,12 @@ def evaluate(
     sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]
     sets += [problems.held_out(name, level, n, split=part, seed=seed) for name, level in specs]
     loaded = models.load(model, device, server, models.workers_for(workers, planned(sets, settings)))
-    for one in settings.efforts:
-        loaded.effort(one)
     tell_shortages(sets)
     try:
-        records = run(sets, settings, loaded)
+        settings = of_model(settings, loaded, digest=out is not None)
+        records = run(sets, settings, loaded, ledger(out))
     finally:
         loaded.close()
-    if out:
-        lines = [jsonlib.dumps({"model": loaded.name} | record.to_json(), ensure_ascii=False) for record in records]
-        write_whole(out, "".join(line + "\n" for line in lines))
     summaries = summarize(records)
     if json:
         output.document([{"model": loaded.name, "seed": seed} | summary.to_json() for summary in summaries])
@@ -137,11 +139,29 @@ def evaluate(
         output.stdout().print(table(summaries))
 
 
+def of_model(settings: Settings, model: models.Model, *, digest: bool) -> Settings:
+    """The settings with what a model says of itself; refused where they ask for what it cannot do."""
+    fixed = [model.effort(one) for one in settings.efforts if one != AUTO]
+    router = model.router() if len(fixed) < len(settings.efforts) else None
+    weights = model.weights() if digest else ""
+    return replace(settings, model=model.name, weights=weights, plans=model.plans, router=router)
+
+
+def ledger(out: Path | None) -> Ledger | None:
+    """The file that records go to, with what it holds already."""
+    if out is None:
+        return None
+    found = open_ledger(out)
+    if found.dropped:
+        output.note(f"{out}: the last line was cut off and is dropped; its problem is computed again", style="yellow")
+    return found
+
+
 def check_settings(settings: Settings) -> None:
     """Refuse searches that do not fit, and samples that would all be the same."""
-    settings.check()
+    replace(settings, efforts=tuple(one for one in settings.efforts if one != AUTO) or (Effort.MEDIUM,)).check()
     most = max(settings.counts)
-    if most > 1 and settings.temperature == 0 and not {"direct", "revise"}.issuperset(settings.searches):
+    if most > 1 and settings.temperature == 0 and not {DIRECT, "revise", BY_EFFORT}.issuperset(settings.searches):
         raise ConfigError(f"{most} samples at temperature 0 are {most} times the same: give --temperature 0.8")
 
 
@@ -174,11 +194,26 @@ def tell_shortages(sets: Sequence[ProblemSet]) -> None:
             output.note(f"{have}, not {one.wanted}: all of them are used", style="yellow")
 
 
-def run(sets: Sequence[ProblemSet], settings: Settings, model: models.Model) -> list[Record]:
-    """Evaluate, with a progress bar."""
+def run(
+    sets: Sequence[ProblemSet], settings: Settings, model: models.Model, ledger: Ledger | None = None
+) -> list[Record]:
+    """Evaluate, with a progress bar; what the ledger has is not computed again, and what is new goes there."""
     with output.meter("evaluating") as meter:
-        meter.update(0, planned(sets, settings))
-        return evaluate_all(sets, settings, model.sampler, on_progress=meter.update)
+
+        def tell(done: int, total: int, share: float) -> None:
+            meter.update(done, total, share=share)
+
+        if ledger is None:
+            return evaluate_all(sets, settings, model.sampler, on_progress=tell)
+        before = len(ledger.records)
+        records = evaluate_all(
+            sets, settings, model.sampler, on_progress=tell, known=ledger.records, on_records=ledger.add
+        )
+    reused = len({record.asked for record in records}) - (len(ledger.records) - before)
+    if reused:
+        output.note(f"{ledger.path}: {reused} of {len(records)} records were there already")
+    ledger.settle(records)
+    return records
 
 
 def table(summaries: Sequence[Summary]) -> Table:

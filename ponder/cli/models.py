@@ -1,8 +1,10 @@
 """Which model a command uses, how it is loaded, and the options for that. Loading is the first time torch is needed."""
 
+import asyncio
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +13,12 @@ import typer
 import ponder
 from ponder.cli import output
 from ponder.errors import CheckpointError, ConfigError
-from ponder.interfaces import Sampler
-from ponder.text.effort import effort_named
+from ponder.interfaces import Rater, Sampler
+from ponder.reward.route import Router
+from ponder.search import check_budget
+from ponder.text.effort import AUTO, Plan, effort_named
 from ponder.text.format import BLOCKS, THINK_TAGS
-from ponder.types import Effort
+from ponder.types import Effort, Message
 
 MANY = 512
 """From so many chains on, the seconds that further processes take to start are soon earned."""
@@ -84,15 +88,55 @@ class Model:
     style: str = "thinking"
     """`thinking`, or `direct` for one that only answers."""
     dialect: str = BLOCKS.name
+    plans: Mapping[Effort, Plan] = field(default_factory=dict[Effort, Plan])
+    """How it spends efforts, by its ``ponder.json``."""
+    auto: Mapping[Effort, float] = field(default_factory=dict[Effort, float])
+    """Its table of what effort ``auto`` chooses by."""
+    rater: Rater | None = None
+    """Its reward head."""
+    source: Path | str = ""
+    """Its directory, or its server's address."""
+
+    def weights(self) -> str:
+        """What tells its weights from all others; of a directory that takes a second a gigabyte."""
+        if isinstance(self.source, str):
+            return self.source
+        from ponder.model.checkpoint import digest
+
+        return digest(self.source)
+
+    def plan(self, effort: Effort) -> Plan:
+        """How it spends an effort."""
+        return self.plans.get(effort, Plan())
+
+    def router(self) -> Router:
+        """What chooses in place of ``auto``; raises ConfigError with the remedy where nothing can."""
+        if self.rater is None:
+            raise ConfigError(
+                f"{self.name} has no reward head, which effort auto chooses by: train one with `ponder train reward`, "
+                f"or name one of the efforts {', '.join(Effort)}"
+            )
+        if not self.auto:
+            raise ConfigError(
+                f"{self.name} has no table for effort auto: have one measured with `python -m benchmarks.effort`, "
+                f"or name one of the efforts {', '.join(Effort)}"
+            )
+        return Router(self.auto, self.rater)
 
     def close(self) -> None:
         """End the processes that it samples in, where it does."""
         if close := getattr(self.sampler, "close", None):
             close()
 
-    def effort(self, wanted: str | None) -> Effort:
-        """The effort asked for, checked against what the model can do; by default medium, or none for a direct one."""
+    def effort(self, wanted: str | None, messages: tuple[Message, ...] = ()) -> Effort:
+        """The effort asked for, checked against what the model can do; by default medium, or none for a direct one.
+
+        In place of ``auto``, the effort that the model chooses for these messages.
+        """
         direct = self.style == "direct"
+        if wanted == AUTO:
+            (chosen,) = asyncio.run(self.router().choose([messages]))
+            return chosen
         effort = effort_named(wanted) if wanted else (Effort.NONE if direct else Effort.MEDIUM)
         if direct and effort is not Effort.NONE:
             raise ConfigError(f"{self.name} was taught to answer without thinking: use --effort none")
@@ -148,19 +192,32 @@ def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE, wo
     from ponder.engine.scheduler import MOST_BYTES, least_bytes
     from ponder.model.checkpoint import load_checkpoint
     from ponder.model.device import narrow, pick_device, settle_decoding_threads
+    from ponder.reward.head import HeadRater
 
     picked = pick_device(device)
     checkpoint = load_checkpoint(folder).to(picked.value)
     config, shape = checkpoint.config, checkpoint.network.shape
+    check_plans(folder, config.efforts)
     for note in checkpoint.notes:
         output.note(f"{config.name}: {note}", style="yellow")
     settle_decoding_threads(picked.value, shape.hidden_size)
     # Caches grow with what is generated: a large model's budget only says how far they may.
     most = max(MOST_BYTES, workers * least_bytes(shape))
     if workers > 1 and narrow(picked.value, shape.hidden_size):
-        return Model(ParallelSampler(checkpoint, workers, most_bytes=most), config.name, config.style, config.dialect)
-    sampler = LocalSampler(checkpoint, most_bytes=most)
-    return Model(sampler, config.name, config.style, config.dialect)
+        sampler = ParallelSampler(checkpoint, workers, most_bytes=most)
+    else:
+        sampler = LocalSampler(checkpoint, most_bytes=most)
+    rater = HeadRater(checkpoint) if checkpoint.head and config.dialect == BLOCKS.name else None
+    return Model(sampler, config.name, config.style, config.dialect, config.efforts, config.auto, rater, folder)
+
+
+def check_plans(folder: Path, plans: Mapping[Effort, Plan]) -> None:
+    """Refuse a ``ponder.json`` whose efforts name searches or numbers that do not fit."""
+    for effort, plan in plans.items():
+        try:
+            check_budget(plan.search, plan.budget(effort))
+        except ConfigError as err:
+            raise CheckpointError(f"{folder / 'ponder.json'}, effort {effort}: {err}") from None
 
 
 def _remote(upstream: Upstream, given: Path | None) -> Model:
@@ -179,7 +236,7 @@ def _remote(upstream: Upstream, given: Path | None) -> Model:
         dialect=upstream.dialect,
         fold_window=upstream.window or None,
     )
-    return Model(RemoteSampler(endpoint), upstream.model, dialect=upstream.dialect)
+    return Model(RemoteSampler(endpoint), upstream.model, dialect=upstream.dialect, source=upstream.url)
 
 
 def workers_for(wanted: int, chains: int) -> int:

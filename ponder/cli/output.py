@@ -74,18 +74,19 @@ class Meter:
     progress: Progress
     bar: TaskID
     started: float = field(default_factory=time.monotonic)
-    first: int | None = None
-    """How much was done at the first call: the time left is judged by what came after."""
+    first: float | None = None
+    """The share that was done at the first call: the time left is judged by what came after."""
     told: float = field(default_factory=time.monotonic)
 
-    def update(self, done: int, total: int, words: str = "") -> None:
-        """So much of so much is done."""
+    def update(self, done: int, total: int, words: str = "", *, share: float | None = None) -> None:
+        """So much of so much is done; where things take unequal times, that share of all the time."""
         now = time.monotonic()
+        part = share if share is not None else done / max(total, 1)
         if self.first is None:
-            self.first, self.started = done, now
+            self.first, self.started = part, now
         left = ""
-        if done > self.first:
-            left = f"{clock((total - done) * (now - self.started) / (done - self.first))} left"
+        if part > self.first:
+            left = f"{clock((1 - part) * (now - self.started) / (part - self.first))} left"
         text = "  ".join(part for part in (words, left) if part)
         if self.progress.console.is_terminal:
             self.progress.update(self.bar, completed=done, total=total, words=text)

@@ -18,7 +18,6 @@ from ponder.cli.models import (
     DeviceOption,
     ModelOption,
     SeedOption,
-    TemperatureOption,
     TopPOption,
     UpstreamDialectOption,
     UpstreamKeyOption,
@@ -29,9 +28,9 @@ from ponder.cli.models import (
 from ponder.cli.output import JsonOption
 from ponder.errors import ConfigError, PonderError, ProblemError
 from ponder.runs import write_whole
-from ponder.search import ONE_CHAIN, SEARCHES, check_budget, usual_width
+from ponder.search import ONE_CHAIN, SEARCHES, check_plan
 from ponder.search.page import page
-from ponder.text.effort import BUDGETS, Budget, effort_named
+from ponder.text.effort import AUTO, Plan, effort_named
 from ponder.text.format import DIALECTS
 from ponder.think import Request
 from ponder.think import think as think_all
@@ -47,7 +46,7 @@ EffortOption = Annotated[
     str | None,
     typer.Option(
         "--effort",
-        help=f"How long to think: {', '.join(Effort)}.",
+        help=f"How long to think: {', '.join(Effort)}; or auto, and the model chooses.",
         show_default="medium; none for a model that only answers",
     ),
 ]
@@ -55,7 +54,21 @@ ThoughtsOption = Annotated[
     bool, typer.Option("--show-thoughts", help="Keep the thoughts of each block, dimmed, on stderr (and in --json).")
 ]
 SearchOption = Annotated[
-    str, typer.Option("--search", help=f"How to search among thoughts: {', '.join(SEARCHES)}.", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--search",
+        help=f"How to search among thoughts: {', '.join(SEARCHES)}.",
+        show_default="what the effort means to the model, else single",
+        metavar="NAME",
+    ),
+]
+OwnTemperatureOption = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        help="How freely tokens are drawn; 0 takes the likeliest.",
+        show_default="what the model's own effort was measured at, else 0",
+    ),
 ]
 WidthOption = Annotated[
     int | None,
@@ -71,48 +84,33 @@ PAGES = (".html", ".json")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which search a command uses, and with how many candidates."""
-
-    search: str = "single"
-    samples: int = 1
-    width: int | None = None
-
-    def budget(self, effort: Effort) -> Budget:
-        """The effort's budget with these numbers of candidates."""
-        width = self.width or usual_width(self.samples)
-        return replace(BUDGETS[effort], samples=self.samples, width=width)
-
-    def check(self, temperature: float) -> None:
-        """Refuse what does not fit, before a model is loaded."""
-        check_budget(self.search, self.budget(Effort.MEDIUM))
-        if self.search in ("direct", "single") and self.samples > 1:
-            raise ConfigError(f"{self.search} draws one sample, not {self.samples}: choose another --search")
-        if self.search not in ONE_CHAIN and self.samples > 1 and temperature == 0:
-            raise ConfigError(
-                f"{self.samples} samples at temperature 0 are {self.samples} times the same: give --temperature 0.8"
-            )
-
-
-@dataclass(frozen=True)
 class Thinker:
     """A model with the settings of one command."""
 
     model: models.Model
     display: Display
-    temperature: float
+    temperature: float | None
     top_p: float
     seed: int
-    plan: Plan = Plan()
+    asked: Plan | None = None
+    """The search that was asked for; else each effort means what the model's own plan for it says."""
+
+    def plan(self, effort: Effort) -> Plan:
+        """How a question of an effort is thought about, at a temperature that is known."""
+        plan = self.asked or self.model.plan(effort)
+        own = plan.temperature or 0.0
+        plan = plan.model_copy(update={"temperature": own if self.temperature is None else self.temperature})
+        check_plan(plan, plan.temperature or 0.0)
+        return plan
 
     def answer(self, messages: tuple[Message, ...], effort: Effort) -> tuple[Completion, float]:
         """Think on screen; returns the completion and its seconds.
 
         Of a search that follows several branches at once, what it kept is shown when it is done.
         """
-        plan = self.plan
+        plan = self.plan(effort)
         budget = plan.budget(effort)
-        request = Request(messages, effort, self.temperature, self.top_p, self.seed, budget, plan.search)
+        request = Request(messages, effort, plan.temperature or 0.0, self.top_p, self.seed, budget, plan.search)
         start = time.monotonic()
         watched = plan.search in ONE_CHAIN
         sampler = Watched(self.model.sampler, self.display) if watched else self.model.sampler
@@ -126,11 +124,11 @@ def think(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from stdin.", show_default=False)],
     model: ModelOption = None,
     effort: EffortOption = None,
-    temperature: TemperatureOption = 0.0,
+    temperature: OwnTemperatureOption = None,
     top_p: TopPOption = 1.0,
     seed: SeedOption = 0,
     show_thoughts: ThoughtsOption = False,
-    search: SearchOption = "single",
+    search: SearchOption = None,
     samples: Annotated[
         int | None,
         typer.Option("--samples", min=1, help="How many candidates a search draws.", show_default="1; 16 for --search"),
@@ -157,13 +155,16 @@ def think(
     Exit code 1 means that no finished answer came.
     """
     text = read_prompt(prompt)
-    plan = Plan(search, samples or (1 if search in ONE_CHAIN else SAMPLES), width)
-    plan.check(temperature)
+    asked = asked_plan(search, samples, width)
+    if asked:
+        check_plan(asked, temperature or 0.0)
     check_tree(tree)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json, server)
-    chosen = thinker.model.effort(effort)
-    completion, seconds = replace(thinker, plan=plan).answer((Message("user", text),), chosen)
+    thinker, messages = replace(thinker, asked=asked), (Message("user", text),)
+    chosen = thinker.model.effort(effort, messages)
+    plan = thinker.plan(chosen)
+    completion, seconds = thinker.answer(messages, chosen)
     if tree:
         write_tree(tree, completion, show_thoughts)
     if json:
@@ -173,10 +174,10 @@ def think(
                 **completion_json(completion, show_thoughts),
                 "effort": chosen,
                 "model": thinker.model.name,
-                "temperature": temperature,
+                "temperature": plan.temperature,
                 "top_p": top_p,
                 "seed": seed,
-                "search": search,
+                "search": plan.search,
                 "seconds": round(seconds, 3),
             }
         )
@@ -186,11 +187,20 @@ def think(
         raise typer.Exit(1)
 
 
+def asked_plan(search: str | None, samples: int | None, width: int | None) -> Plan | None:
+    """The search that the options ask for; None where they leave it to the effort."""
+    if search is None:
+        if samples is None and width is None:
+            return None
+        search = "single"
+    return Plan(search=search, samples=samples or (1 if search in ONE_CHAIN else SAMPLES), width=width)
+
+
 def open_thinker(
     model: models.Path | None,
     device: str,
     effort: str | None,
-    temperature: float,
+    temperature: float | None,
     top_p: float,
     seed: int,
     show_thoughts: bool,
@@ -198,10 +208,12 @@ def open_thinker(
     upstream: models.Upstream = models.HERE,
 ) -> Thinker:
     """Check the settings, then load the model."""
-    models.check_sampling(temperature, top_p)
-    if effort is not None:
+    models.check_sampling(temperature or 0.0, top_p)
+    if effort not in (None, AUTO):
         effort_named(effort)
     loaded = models.load(model, device, upstream)
+    if effort == AUTO:
+        loaded.router()
     display = Display(output.stderr(), show_thoughts, quiet, DIALECTS[loaded.dialect])
     return Thinker(loaded, display, temperature, top_p, seed)
 
@@ -284,7 +296,7 @@ def decode(raw: bytes, source: str) -> str:
 def chat(
     model: ModelOption = None,
     effort: EffortOption = None,
-    temperature: TemperatureOption = 0.0,
+    temperature: OwnTemperatureOption = None,
     top_p: TopPOption = 1.0,
     seed: SeedOption = 0,
     show_thoughts: ThoughtsOption = False,
@@ -298,7 +310,7 @@ def chat(
     While it runs: /effort LEVEL, /new, /help, /quit.
     """
     thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json)
-    turns = Conversation(thinker, thinker.model.effort(effort))
+    turns = Conversation(thinker, AUTO if effort == AUTO else thinker.model.effort(effort))
     if sys.stdin.isatty():
         output.note(f"{thinker.model.name}, effort {turns.effort}. {CHAT_HELP}")
     for line in _lines():
@@ -318,7 +330,8 @@ class Conversation:
     """The turns so far, without their thoughts."""
 
     thinker: Thinker
-    effort: Effort
+    effort: str
+    """An effort's name, or ``auto``: then each turn has one of its own."""
     messages: tuple[Message, ...] = ()
     record: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What was asked and answered, as JSON values."""
@@ -336,7 +349,7 @@ class Conversation:
             case "/new":
                 self.messages = ()
             case "/effort":
-                self.effort = self.thinker.model.effort(rest.strip() or None)
+                self.effort = self._named(rest.strip() or None)
                 output.note(f"effort {self.effort}")
             case _ if word.startswith("/"):
                 raise ProblemError(f"unknown command {word!r}: {CHAT_HELP}")
@@ -344,15 +357,22 @@ class Conversation:
                 self._ask(line, show_thoughts, quiet)
         return True
 
+    def _named(self, wanted: str | None) -> str:
+        if wanted != AUTO:
+            return self.thinker.model.effort(wanted)
+        self.thinker.model.router()
+        return AUTO
+
     def _ask(self, question: str, show_thoughts: bool, quiet: bool) -> None:
         asked = (*self.messages, Message("user", question))
-        completion, seconds = self.thinker.answer(asked, self.effort)
+        effort = self.thinker.model.effort(self.effort, asked)
+        completion, seconds = self.thinker.answer(asked, effort)
         self.messages = (*asked, Message("assistant", completion.answer))
         if quiet:
             shown = {"prompt": question, "answer": completion.answer, **completion_json(completion, show_thoughts)}
-            self.record.append({**shown, "effort": self.effort, "seconds": round(seconds, 3)})
+            self.record.append({**shown, "effort": effort, "seconds": round(seconds, 3)})
         else:
-            show_answer(completion, self.effort, seconds)
+            show_answer(completion, effort, seconds)
 
 
 def _lines() -> Iterator[str]:

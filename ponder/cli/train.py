@@ -12,8 +12,9 @@ from ponder.cli.recipe import checked, read_recipe
 from ponder.errors import ConfigError
 from ponder.evaluate.metrics import mean
 from ponder.evaluate.problems import STANDARD_LEVEL, held_out
-from ponder.evaluate.run import Settings, summarize
+from ponder.evaluate.run import Settings
 from ponder.evaluate.run import evaluate as evaluate_all
+from ponder.evaluate.summary import summarize
 from ponder.types import Effort, Split
 
 if TYPE_CHECKING:

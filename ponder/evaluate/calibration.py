@@ -200,7 +200,7 @@ def plot_reliability(curves: dict[str, Sequence[Rated]], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ConfigError("drawing needs matplotlib: pip install matplotlib") from None
+        raise ConfigError("drawing needs matplotlib: pip install 'ponder[plots]'") from None
     figure = Figure(figsize=(4.5, 4.5))
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)

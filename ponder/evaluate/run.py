@@ -1,43 +1,49 @@
-"""Evaluation: problems by efforts by searches through `think`, graded into records, and what the records sum up to.
+"""Evaluation: problems by efforts by searches through `think`, graded into records as they come.
 
 Chains are drawn once: a vote of any kind and number of samples reads the first chains of the largest vote.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ponder.errors import ConfigError
-from ponder.evaluate.metrics import mean, pass_at_k, wilson
 from ponder.evaluate.problems import ProblemSet
+from ponder.evaluate.progress import Kind, Outlook
+from ponder.evaluate.records import Asked, Record
 from ponder.interfaces import Rater, Sampler
-from ponder.search import VOTES, check_budget, usual_width
+from ponder.reward.route import Router
+from ponder.search import VOTES, check_budget, check_plan
 from ponder.search.adaptive import enough
 from ponder.search.select import chains_of, elected, first_chains
 from ponder.search.tree import completion as completed
 from ponder.search.tree import counted
 from ponder.seeds import seed_for
-from ponder.text.effort import BUDGETS, Budget
+from ponder.text.effort import AUTO, Budget, Plan, effort_named
 from ponder.think import Request, think_each
-from ponder.types import Completion, Effort, Ended, Grade, Message, Problem, Tokens, Tree
+from ponder.types import Completion, Effort, Ended, Grade, Message, Problem, Tree
 
 SINGLE = "single"
 """The search of one plain chain."""
 DIRECT = "direct"
 """One answer at once, whatever the number of samples."""
 ADAPTIVE = "adaptive"
+BY_EFFORT = "effort"
+"""In place of a search: what each effort means to this model, by its own plans."""
 DRAWN = (SINGLE, *VOTES, ADAPTIVE)
 """The searches that all read the same chains."""
-OnProgress = Callable[[int, int], None]
-"""Called with the number of requests that are done and of all there are."""
+OnProgress = Callable[[int, int, float], None]
+"""Called with the number of requests that are done, of all there are, and the share of all tokens that is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How every chain of an evaluation is sampled."""
 
-    efforts: tuple[Effort, ...]
+    efforts: tuple[str, ...]
+    """Names of efforts, or ``auto``."""
     searches: tuple[str, ...] = (SINGLE,)
     samples: int | tuple[int, ...] = 1
     """Chains or candidates of each search; of single chains and of votes all numbers read the largest one's chains."""
@@ -46,8 +52,16 @@ class Settings:
     rater: Rater | None = None
     """In place of the sampler's own ratings."""
     temperature: float = 0.0
+    """Of a plan that was measured at another one, that."""
     top_p: float = 1.0
     seed: int = 0
+    model: str = ""
+    weights: str = ""
+    """Who thinks, for the records."""
+    plans: Mapping[Effort, Plan] = field(default_factory=dict[Effort, Plan])
+    """What `BY_EFFORT` means; efforts that are missing are one chain."""
+    router: Router | None = None
+    """What ``auto`` chooses by."""
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -56,112 +70,96 @@ class Settings:
 
     def budget(self, effort: Effort, samples: int) -> Budget:
         """The effort's budget with so many candidates."""
-        return replace(BUDGETS[effort], samples=samples, width=self.width or usual_width(samples))
+        return self._plan(SINGLE, max(samples, 1)).budget(effort)
+
+    def _plan(self, search: str, samples: int) -> Plan:
+        return Plan(search=search, samples=samples, width=self.width, temperature=self.temperature)
+
+    def plan(self, effort: Effort, search: str, samples: int) -> Plan:
+        """How a search is done, at a temperature that is known."""
+        if search != BY_EFFORT:
+            return self._plan(search, samples)
+        own = self.plans.get(effort, Plan())
+        return own if own.temperature is not None else own.model_copy(update={"temperature": self.temperature})
 
     def check(self) -> None:
-        """Refuse searches and numbers that do not fit."""
-        if not (self.searches and self.counts):
-            raise ConfigError("nothing to search with: name a search and a number of samples")
+        """Refuse efforts, searches and numbers that do not fit."""
+        if not (self.searches and self.counts and self.efforts):
+            raise ConfigError("nothing to search with: name an effort, a search and a number of samples")
+        if self.counts[0] < 1:
+            raise ConfigError(f"samples={self.counts[0]} does not fit: it is at least 1")
+        efforts = [effort_named(name) for name in self.efforts if name != AUTO]
+        if AUTO in self.efforts:
+            if self.router is None:
+                raise ConfigError("effort auto needs a model with a reward head that chooses: name an effort")
+            efforts += self.router.thresholds
         for search in self.searches:
+            if search == BY_EFFORT:
+                for effort in efforts:
+                    plan = self.plan(effort, search, 1)
+                    check_plan(plan, plan.temperature or 0.0)
+                continue
             for samples in self.counts:
                 check_budget(search, self.budget(Effort.MEDIUM, samples))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One problem under one effort and search, with all its answers in order: one, but for several single chains."""
-
-    task: str
-    level: int
-    effort: Effort
-    search: str
-    id: str
-    prompt: str
-    gold: str
-    answers: tuple[str, ...]
-    scores: tuple[float | None, ...]
-    """None where the grader could not decide; notes say why."""
-    ended: tuple[Ended, ...]
-    tokens: tuple[Tokens, ...]
-    notes: tuple[str, ...]
-    temperature: float
-    top_p: float
-    seed: int
-    drawn: int = 1
-    """Samples that each answer was found with, at most."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What the records of one task, level, effort, search and number of samples come to."""
-
-    task: str
-    level: int
-    effort: Effort
-    search: str
-    samples: int
-    """Of each problem."""
-    n: int
-    """Problems of which at least one sample could be graded."""
-    accuracy: float | None
-    """Share of right samples, a problem's samples averaged first; None where nothing was graded."""
-    low: float
-    high: float
-    """The 95 % interval over problems; with several samples a problem it errs on the wide side."""
-    tokens: float
-    """Mean tokens of an answer: thought and answer, and what its search discarded."""
-    pass_at_k: dict[int, float] | None
-    """k to pass@k for powers of two up to the number of answers; None for one answer."""
-    undecided: int
-    """Samples the grader could not decide: left out of the accuracy."""
-    cut_off: float
-    """Share of samples without a finished answer."""
-    malformed: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The summary as plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
 class _Job:
     set: ProblemSet
     problem: Problem
-    effort: Effort
+    effort: str
+    chosen: Effort
+    """The same, but where it is ``auto``."""
+
+
+@dataclass(frozen=True)
+class _Want:
+    """One record to be, of a job."""
+
+    search: str
+    plan: Plan
+    drawn: int = 1
+    count: int = 1
 
 
 class _Found(NamedTuple):
-    """What a search with so many samples has found, an answer or several."""
+    """What a record is made of."""
 
-    search: str
-    drawn: int
     completions: Sequence[Completion]
+    values: Sequence[float | None]
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Requests of one problem, and what their completions come to."""
+    """Requests of one problem, and what their completions come to: one finding for each record."""
 
     job: _Job
+    wants: Sequence[_Want]
     requests: Sequence[Request]
     read: Callable[[Sequence[Completion]], list[_Found]]
 
 
 def evaluate(
-    sets: Sequence[ProblemSet], settings: Settings, sampler: Sampler, *, on_progress: OnProgress | None = None
+    sets: Sequence[ProblemSet],
+    settings: Settings,
+    sampler: Sampler,
+    *,
+    on_progress: OnProgress | None = None,
+    known: Mapping[Asked, Record] | None = None,
+    on_records: Callable[[Sequence[Record]], None] | None = None,
 ) -> list[Record]:
     """A record for every problem, effort, search and number of samples; many problems think side by side.
 
-    Of single chains there is one record with the largest number of samples.
+    Of single chains there is one record with the largest number of samples. What is `known` is not computed again; new
+    records go to `on_records` as soon as they are there. Returned are all, in the order of efforts, problems, searches.
     """
+    known = dict(known or {})
     works = _plan(sets, settings)
-    owners = [(number, place) for number, work in enumerate(works) for place in range(len(work.requests))]
-    waiting: list[dict[int, Completion]] = [{} for _ in works]
-    found: dict[int, list[_Found]] = {}
+    asked = [[_asked(work.job, settings, want) for want in work.wants] for work in works]
+    open_ = [number for number, names in enumerate(asked) if not known.keys() >= set(names)]
+    owners = [(number, place) for number in open_ for place in range(len(works[number].requests))]
+    outlook = Outlook([_kind(works[number].job, works[number].requests[place]) for number, place in owners])
+    waiting: dict[int, dict[int, Completion]] = {number: {} for number in open_}
     done = 0
 
     def take(index: int, completion: Completion) -> None:
@@ -169,30 +167,50 @@ def evaluate(
         number, place = owners[index]
         work, parts, done = works[number], waiting[number], done + 1
         parts[place] = completion
+        share = outlook.finished(index, completion.tokens.generated)
         if len(parts) == len(work.requests):  # large trees are read and let go as they come
-            found[number] = [_light(one) for one in work.read([parts[at] for at in range(len(parts))])]
-            parts.clear()
+            found = work.read([parts[at] for at in range(len(parts))])
+            made = [_record(work.job, name, one) for name, one in zip(asked[number], found, strict=True)]
+            del waiting[number]
+            new = [record for record in made if record.asked not in known]
+            known.update((record.asked, record) for record in new)
+            if on_records:
+                on_records(new)
         if on_progress:
-            on_progress(done, len(owners))
+            on_progress(done, len(owners), share)
 
-    think_each([request for work in works for request in work.requests], sampler, take)
-    return [_record(work.job, settings, one) for number, work in enumerate(works) for one in found[number]]
+    if on_progress:
+        on_progress(0, len(owners), outlook.share)
+    think_each([works[number].requests[place] for number, place in owners], sampler, take)
+    return [known[name] for names in asked for name in names]
 
 
-def _light(found: _Found) -> _Found:
-    """Without thoughts and trees, which no record holds."""
-    return found._replace(completions=[replace(one, blocks=(), tree=None) for one in found.completions])
+def _kind(job: _Job, request: Request) -> Kind:
+    assert request.budget
+    return Kind((job.set.task, job.set.level, request.effort, request.search), request.budget.samples)
 
 
 def planned(sets: Sequence[ProblemSet], settings: Settings) -> int:
-    """How many requests an evaluation makes."""
-    return sum(len(work.requests) for work in _plan(sets, settings))
+    """How many requests an evaluation makes, as far as it is known before efforts are chosen."""
+    fixed = tuple(effort for effort in settings.efforts if effort != AUTO)
+    some = _plan(sets, replace(settings, efforts=fixed)) if fixed else []
+    chosen = sum(len(s.problems) for s in sets) * len(settings.searches) if AUTO in settings.efforts else 0
+    return sum(len(work.requests) for work in some) + chosen
 
 
 def _plan(sets: Sequence[ProblemSet], settings: Settings) -> list[_Work]:
     settings.check()
-    jobs = [_Job(s, p, effort) for effort in settings.efforts for s in sets for p in s.problems]
+    pairs = [(s, p) for s in sets for p in s.problems]
+    jobs: list[_Job] = []
+    for effort in settings.efforts:
+        chosen = _routed(pairs, settings) if effort == AUTO else [effort_named(effort)] * len(pairs)
+        jobs += [_Job(s, p, effort, own) for (s, p), own in zip(pairs, chosen, strict=True)]
     return [work for job in jobs for work in _works(job, settings)]
+
+
+def _routed(pairs: Collection[tuple[ProblemSet, Problem]], settings: Settings) -> list[Effort]:
+    assert settings.router
+    return asyncio.run(settings.router.choose([(Message("user", problem.prompt),) for _, problem in pairs]))
 
 
 def _works(job: _Job, settings: Settings) -> list[_Work]:
@@ -202,46 +220,56 @@ def _works(job: _Job, settings: Settings) -> list[_Work]:
     for search in settings.searches:
         if search in DRAWN:
             continue
-        for samples in (1,) if search == DIRECT else settings.counts:
-            read = partial(_whole, search, samples)
-            works.append(_Work(job, [_request(job, settings, search, samples)], read))
+        for samples in (1,) if search in (DIRECT, BY_EFFORT) else settings.counts:
+            plan = settings.plan(job.chosen, search, samples)
+            works.append(_Work(job, [_Want(search, plan, samples)], [_request(job, settings, plan)], _whole))
     return works
 
 
-def _whole(search: str, samples: int, completions: Sequence[Completion]) -> list[_Found]:
-    return [_Found(search, samples, completions)]
+def _whole(completions: Sequence[Completion]) -> list[_Found]:
+    return [_Found(completions, [_end_value(one.tree) if one.tree else None for one in completions])]
+
+
+def _end_value(tree: Tree) -> float | None:
+    """What was read at the end of the thought that was kept."""
+    last = next((node for node in reversed(tree.nodes) if node.kept), None)
+    return last.rating.value if last and last.rating else None
 
 
 def _chains(job: _Job, settings: Settings, drawn: Sequence[str]) -> _Work:
     """Chain i is the same for all of them: it has the seed ``seed_for(seed, i)``."""
     most = settings.counts[-1]
+    alone = _Want(SINGLE, settings.plan(job.chosen, SINGLE, 1), 1, most)
     if list(drawn) == [SINGLE]:
-        whole = _request(job, settings, SINGLE, 1)
+        whole = _request(job, settings, alone.plan)
         requests = [replace(whole, seed=seed_for(whole.seed, sample)) for sample in range(most)]
-        return _Work(job, requests, partial(_whole, SINGLE, 1))
+        return _Work(job, [alone], requests, _whole)
     rated = {"best_of_n", "weighted_vote", ADAPTIVE} & set(drawn)
     by_blocks = {"weighted_vote_min", "weighted_vote_product"} & set(drawn)
     search = "weighted_vote_product" if by_blocks else "weighted_vote" if rated else "majority"
-    request = _request(job, settings, search, most)
-
-    def read(completions: Sequence[Completion]) -> list[_Found]:
-        tree = completions[0].tree
-        assert tree
-        found: list[_Found] = []
-        for search in drawn:
-            if search == SINGLE:
-                found.append(_Found(search, 1, _alone(tree)))
-                continue
-            for samples in settings.counts:
-                found.append(_Found(search, samples, [_voted(tree, search, samples, settings, request.seed)]))
-        return found
-
-    return _Work(job, [request], read)
+    request = _request(job, settings, settings.plan(job.chosen, search, most))
+    wants: list[_Want] = []
+    for name in drawn:
+        votes = [_Want(name, settings.plan(job.chosen, name, samples), samples) for samples in settings.counts]
+        wants += [alone] if name == SINGLE else votes
+    return _Work(job, wants, [request], partial(_voted_all, wants, request))
 
 
-def _alone(tree: Tree) -> list[Completion]:
+def _voted_all(wants: Sequence[_Want], request: Request, completions: Sequence[Completion]) -> list[_Found]:
+    tree = completions[0].tree
+    assert tree
+    return [
+        _alone(tree)
+        if want.search == SINGLE
+        else _Found([_voted(tree, want.search, want.plan.budget(request.effort), request.seed)], ())
+        for want in wants
+    ]
+
+
+def _alone(tree: Tree) -> _Found:
     """Each chain of a vote by itself; what another one had read before it counts as cached."""
-    lasts = [chain.last for chain in chains_of(tree)]
+    chains = chains_of(tree)
+    lasts = [chain.last for chain in chains]
     found: list[Completion] = []
     for first, last in zip([0, *(last + 1 for last in lasts)], lasts, strict=False):
         nodes = [replace(node, kept=True) for node in tree.nodes[first : last + 1]]
@@ -249,13 +277,14 @@ def _alone(tree: Tree) -> list[Completion]:
             found.append(Completion((), "", Ended.CUT_OFF, counted(nodes), nodes[-1].lost))
         else:
             found.append(replace(completed(tree, last), tokens=counted(nodes), tree=None))
-    return found
+    return _Found(found, [chain.ratings[-1].value if chain.ratings else None for chain in chains])
 
 
-def _voted(tree: Tree, search: str, samples: int, settings: Settings, seed: int) -> Completion:
+def _voted(tree: Tree, search: str, budget: Budget, seed: int) -> Completion:
     """What a search would have answered with the first chains alone."""
+    samples = budget.samples
     if search == ADAPTIVE:
-        samples = enough(chains_of(tree)[:samples], settings.budget(Effort.MEDIUM, samples))
+        samples = enough(chains_of(tree)[:samples], budget)
     part = first_chains(tree, samples)
     chosen = elected(part, VOTES["weighted_vote" if search == ADAPTIVE else search], seed)
     if chosen is None:
@@ -264,15 +293,16 @@ def _voted(tree: Tree, search: str, samples: int, settings: Settings, seed: int)
     return completed(part, chosen)
 
 
-def _request(job: _Job, settings: Settings, search: str, samples: int) -> Request:
+def _request(job: _Job, settings: Settings, plan: Plan) -> Request:
+    assert plan.temperature is not None
     return Request(
         messages=(Message("user", job.problem.prompt),),
-        effort=job.effort,
-        temperature=settings.temperature,
+        effort=job.chosen,
+        temperature=plan.temperature,
         top_p=settings.top_p,
         seed=seed_for("evaluate", settings.seed, job.set.task, job.problem.id),
-        budget=settings.budget(job.effort, samples),
-        search=search,
+        budget=plan.budget(job.chosen),
+        search=plan.search,
         rater=settings.rater,
     )
 
@@ -285,65 +315,43 @@ def _grade(job: _Job, completion: Completion) -> Grade:
     return job.set.grade(job.problem, completion.answer)
 
 
-def _record(job: _Job, settings: Settings, found: _Found) -> Record:
-    completions = found.completions
-    grades = [_grade(job, completion) for completion in completions]
-    return Record(
+def _asked(job: _Job, settings: Settings, want: _Want) -> Asked:
+    plan = want.plan
+    budget = plan.budget(job.chosen)
+    how = [str(job.chosen)] if job.effort == AUTO else []
+    assert plan.temperature is not None
+    return Asked(
+        model=settings.model,
+        weights=settings.weights,
         task=job.set.task,
         level=job.set.level,
-        effort=job.effort,
-        search=found.search,
         id=job.problem.id,
         prompt=job.problem.prompt,
         gold=job.problem.answer,
+        effort=job.effort,
+        how=": ".join([*how, *([plan.words()] if want.search == BY_EFFORT else [])]),
+        search=want.search,
+        drawn=want.drawn,
+        count=want.count,
+        width=budget.width,
+        thinking=budget.thinking,
+        temperature=plan.temperature,
+        top_p=settings.top_p,
+        seed=settings.seed,
+    )
+
+
+def _record(job: _Job, asked: Asked, found: _Found) -> Record:
+    completions = found.completions
+    grades = [_grade(job, completion) for completion in completions]
+    told = asked._asdict()
+    del told["count"]
+    return Record(
+        **told,
         answers=tuple(completion.answer for completion in completions),
         scores=tuple(grade.score for grade in grades),
         ended=tuple(completion.ended for completion in completions),
         tokens=tuple(completion.tokens for completion in completions),
+        values=tuple(found.values) if any(value is not None for value in found.values) else (),
         notes=tuple(grade.note for grade in grades),
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seed=settings.seed,
-        drawn=found.drawn,
     )
-
-
-def summarize(records: Iterable[Record]) -> list[Summary]:
-    """One summary for each task, level, effort, search and number of samples, in the order of their first records."""
-    groups: dict[tuple[str, int, Effort, str, int], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.task, record.level, record.effort, record.search, record.drawn), []).append(record)
-    return [_summary(group) for group in groups.values()]
-
-
-def _summary(records: Sequence[Record]) -> Summary:
-    first, answers = records[0], len(records[0].answers)
-    decided_PG = [[score == 1.0 for score in record.scores if score is not None] for record in records]
-    shares_P = [sum(right) / len(right) for right in decided_PG if right]
-    accuracy = mean(shares_P)
-    low, high = wilson(sum(shares_P), len(shares_P))
-    ended = [end for record in records for end in record.ended]
-    spent = [tokens.generated for record in records for tokens in record.tokens]
-    return Summary(
-        task=first.task,
-        level=first.level,
-        effort=first.effort,
-        search=first.search,
-        samples=answers * first.drawn,
-        n=len(shares_P),
-        accuracy=accuracy,
-        low=low,
-        high=high,
-        tokens=mean(spent) or 0.0,
-        pass_at_k=_pass_at(decided_PG, answers) if answers > 1 else None,
-        undecided=len(ended) - sum(map(len, decided_PG)),
-        cut_off=ended.count(Ended.CUT_OFF) / len(ended),
-        malformed=ended.count(Ended.MALFORMED) / len(ended),
-    )
-
-
-def _pass_at(decided_PG: Sequence[Sequence[bool]], samples: int) -> dict[int, float]:
-    """pass@k over the problems that have at least k graded samples."""
-    ks = sorted({2**power for power in range(samples.bit_length()) if 2**power <= samples} | {samples})
-    values = {k: mean(pass_at_k(len(g), sum(g), k) for g in decided_PG if len(g) >= k) for k in ks}
-    return {k: value for k, value in values.items() if value is not None}

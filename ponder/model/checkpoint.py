@@ -4,9 +4,11 @@ A directory without that file is read as well: its model thinks between think ta
 chat template. What our network does not compute runs by its own forward in transformers.
 """
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,10 @@ from ponder.model.hugging_face import NotOurs, config_of, join, shape_of, split
 from ponder.model.network import Network
 from ponder.model.sizes import Shape
 from ponder.text import format
+from ponder.text.effort import Plan
 from ponder.text.foreign import ForeignTokenizer, load_foreign_tokenizer
 from ponder.text.tokenizer import PonderTokenizer, load_tokenizer, read_tokenizer
+from ponder.types import Effort
 
 PONDER_FILE, CONFIG_FILE, WEIGHTS_FILE = "ponder.json", "config.json", "model.safetensors"
 INDEX_FILE, HEADS_FILE = "model.safetensors.index.json", "heads.safetensors"
@@ -49,6 +53,10 @@ class PonderConfig(pydantic.BaseModel):
     """The tasks it was taught, as task:level."""
     style: str = "thinking"
     """`thinking`, or `direct` for a baseline that only answers."""
+    efforts: Mapping[Effort, Plan] = pydantic.Field(default_factory=dict[Effort, Plan])
+    """How this model spends an effort, found by measurement; an effort that is missing is one chain."""
+    auto: Mapping[Effort, pydantic.FiniteFloat] = pydantic.Field(default_factory=dict[Effort, float])
+    """The efforts that ``auto`` may choose, each with the least value at its token that it is enough with."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     }
     config = config_of(shape) | ends | {"dtype": names[dtype]}
     (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (part / PONDER_FILE).write_text(checkpoint.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (part / PONDER_FILE).write_text(_written(checkpoint.config), encoding="utf-8")
     tokenizer.save(part)
     weights = split(network.state_dict(), shape)
     weights = {name: value.detach().to(dtype).contiguous() for name, value in weights.items()}
@@ -120,6 +128,35 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(network, tokenizer, config, _read_head(folder, network.shape.hidden_size), chat, notes)
 
 
+def write_config(folder: Path, config: PonderConfig) -> None:
+    """Replace what ``ponder.json`` says; the weights stay."""
+    part = folder / (PONDER_FILE + ".part")
+    part.write_text(_written(config), encoding="utf-8")
+    os.replace(part, folder / PONDER_FILE)
+
+
+def _written(config: PonderConfig) -> str:
+    """The text of ``ponder.json``; what nobody has set is left out."""
+    told = config.model_dump(mode="json")
+    for name in ("efforts", "auto"):
+        if not told[name]:
+            del told[name]
+    for plan in told.get("efforts", {}).values():
+        for name in [name for name, value in plan.items() if value is None]:
+            del plan[name]
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+def digest(folder: Path) -> str:
+    """What tells a directory's weights, heads and tokenizer from all others, as a few hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=8)
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer.json")]):
+        found.update(path.name.encode())
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "blake2b").digest())
+    return found.hexdigest()
+
+
 def _read_config(folder: Path) -> PonderConfig:
     """What ``ponder.json`` says, or what holds where there is none."""
     path = folder / PONDER_FILE
@@ -130,7 +167,8 @@ def _read_config(folder: Path) -> PonderConfig:
     try:
         config = PonderConfig.model_validate(_read_json(path))
     except pydantic.ValidationError as err:
-        raise CheckpointError(f"{path} does not fit: {err.errors()[0]['msg']}") from err
+        first = err.errors()[0]
+        raise CheckpointError(f"{path} does not fit: {'.'.join(map(str, first['loc']))}: {first['msg']}") from err
     if config.dialect not in format.DIALECTS:
         known = ", ".join(format.DIALECTS)
         raise CheckpointError(f"{path} does not fit: dialect {config.dialect!r} is unknown, there are {known}")

@@ -16,7 +16,8 @@ from ponder.search.select import Score, Vote
 from ponder.search.single import single
 from ponder.search.tree import Search
 from ponder.search.weighted_vote import vote_weighted, weighted_vote
-from ponder.text.effort import Budget
+from ponder.text.effort import Budget, Plan
+from ponder.types import Effort
 
 SEARCHES: dict[str, Search] = {
     "direct": direct,
@@ -66,6 +67,12 @@ def check_budget(name: str, budget: Budget) -> None:
         )
 
 
-def usual_width(samples: int) -> int:
-    """The width where none is named: the largest divisor that is not above the root, such as 4 of 16."""
-    return next((width for width in range(int(max(samples, 1) ** 0.5), 0, -1) if samples % width == 0), 1)
+def check_plan(plan: Plan, temperature: float) -> None:
+    """Refuse a plan that asks for what its search cannot do, or for samples that would all be the same."""
+    check_budget(plan.search, plan.budget(Effort.MEDIUM))
+    if plan.search in ("direct", "single") and plan.samples > 1:
+        raise ConfigError(f"{plan.search} draws one sample, not {plan.samples}: choose another --search")
+    if plan.search not in ONE_CHAIN and plan.samples > 1 and temperature == 0:
+        raise ConfigError(
+            f"{plan.samples} samples at temperature 0 are {plan.samples} times the same: give --temperature 0.8"
+        )

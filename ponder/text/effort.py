@@ -1,7 +1,9 @@
 """How long to think: the one table from effort to what it buys, and from a thought's real length to its effort."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import pydantic
 
 from ponder.errors import ConfigError
 from ponder.types import Effort
@@ -32,6 +34,42 @@ BUDGETS: Mapping[Effort, Budget] = {
     Effort.XHIGH: Budget(4096),
     Effort.MAX: Budget(8192),
 }
+
+AUTO = "auto"
+"""In place of an effort: a model's own choice among them, question by question."""
+
+
+class Plan(pydantic.BaseModel):
+    """How one effort is spent: on which search, and with how many candidates.
+
+    A model's own plans stand in its ``ponder.json``, found by measurement; without one, an effort is one chain.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    search: str = "single"
+    samples: pydantic.PositiveInt = 1
+    width: pydantic.PositiveInt | None = None
+    """Else the usual one of its samples."""
+    thinking: pydantic.NonNegativeInt | None = None
+    """Most tokens of thought in one chain; else the effort's own."""
+    temperature: pydantic.NonNegativeFloat | None = None
+    """What it was measured at, and is used at where no other one is asked for; else 0."""
+
+    def budget(self, effort: Effort) -> Budget:
+        """What it buys at an effort, whose token the model sees."""
+        base, width = BUDGETS[effort], self.width or usual_width(self.samples)
+        thinking = base.thinking if self.thinking is None else self.thinking
+        return replace(base, thinking=thinking, samples=self.samples, width=width)
+
+    def words(self) -> str:
+        """For a reader: ``majority, 16 samples``."""
+        return self.search if self.samples == 1 else f"{self.search}, {self.samples} samples"
+
+
+def usual_width(samples: int) -> int:
+    """The width where none is named: the largest divisor that is not above the root, such as 4 of 16."""
+    return next((width for width in range(int(max(samples, 1) ** 0.5), 0, -1) if samples % width == 0), 1)
 
 
 def effort_named(name: str) -> Effort:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ponder.engine.scripted import ScriptedSampler, Step
 from ponder.errors import ConfigError, SamplerError
 from ponder.interfaces import Sampling
-from ponder.search import SEARCHES, SHARING, check_budget, usual_width
+from ponder.search import SEARCHES, SHARING, check_budget
 from ponder.search.single import single
 from ponder.text.effort import Budget
 from ponder.text.format import render_block, render_context, text_of
@@ -419,10 +419,6 @@ def test_budgets_that_do_not_fit_are_refused(name):
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(ConfigError, match="unknown search 'bream': the searches are direct, single, majority"):
         check_budget("bream", Budget(100))
-
-
-def test_the_usual_width_divides():
-    assert [usual_width(n) for n in (1, 2, 4, 6, 7, 8, 16, 64)] == [1, 1, 2, 2, 1, 2, 4, 8]
 
 
 def test_an_answer_key_groups_what_is_the_same(puzzle):

@@ -1,0 +1,63 @@
+"""`ponder report`: records as a page and as pictures."""
+
+import json as jsonlib
+import math
+from pathlib import Path
+from shlex import join
+from typing import Annotated
+
+import typer
+
+from ponder.cli import output
+from ponder.cli.output import JsonOption
+from ponder.errors import ConfigError
+from ponder.evaluate.plots import Price
+from ponder.evaluate.records import read_records
+from ponder.evaluate.report import make_report
+from ponder.runs import write_whole
+
+PAGE, SUMMARY = "index.html", "summary.json"
+
+
+def report(
+    records: Annotated[list[Path], typer.Argument(help="Files that `ponder eval --out` wrote.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="A folder for the page and its pictures.", metavar="DIR")],
+    price_in: Annotated[
+        float, typer.Option("--price-in", help="US dollars a million prompt tokens; o1's, as an example.")
+    ] = Price.prompt,
+    price_out: Annotated[
+        float, typer.Option("--price-out", help="US dollars a million generated tokens; o1's, as an example.")
+    ] = Price.generated,
+    json: JsonOption = False,
+) -> None:
+    """Draw accuracy against tokens and cost from records: one page, its pictures, and all numbers as JSON.
+
+    Example: ponder report runs/eval.jsonl --out runs/report
+    """
+    price = priced(price_in, price_out)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file: name a folder for the report")
+    read = {record.asked: record for path in records for record in read_records(path)}
+    words = ["ponder", "report", *map(str, records), "--out", str(out)]
+    if price != Price():
+        words += ["--price-in", f"{price_in:g}", "--price-out", f"{price_out:g}"]
+    made = make_report(list(read.values()), price, command=join(words))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, png in made.pictures.items():
+        (out / name).write_bytes(png)
+    write_whole(out / PAGE, made.page)
+    write_whole(out / SUMMARY, jsonlib.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
+    files = [str(out / name) for name in (PAGE, *made.pictures, SUMMARY)]
+    if json:
+        output.document({"files": files, **made.to_json()})
+        return
+    for file in files:
+        output.result(file)
+
+
+def priced(prompt: float, generated: float) -> Price:
+    """Prices as they were given; o1's keep their name."""
+    if not all(math.isfinite(one) and one >= 0 for one in (prompt, generated)):
+        raise ConfigError(f"prices {prompt} and {generated} do not fit: give US dollars a million tokens, such as 15")
+    own = Price(prompt, generated)
+    return own if own == Price() else Price(prompt, generated, "these prices")

@@ -1,0 +1,190 @@
+"""Curves as pictures. Drawn with matplotlib, which is only needed here and is imported when it is.
+
+Every search has its own colour and mark wherever it appears: the colours are told apart by most who see few of them
+(after Okabe and Ito), and the marks by everybody else.
+"""
+
+import importlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from ponder.errors import ConfigError
+from ponder.evaluate.run import BY_EFFORT
+from ponder.evaluate.scaling import COVERAGE, MEAN, Curve, Point
+from ponder.text.effort import AUTO
+
+DPI = 150
+COLUMNS = 4
+"""Panels beside each other, at most."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of what is not data."""
+
+    paper: str
+    ink: str
+    dim: str
+    line: str
+
+
+LIGHT = Theme("#ffffff", "#1d2129", "#667085", "#e4e7ec")
+DARK = Theme("#12151b", "#e6e9ef", "#98a2b3", "#2c323d")
+LOOKS: dict[str, tuple[str, str]] = {
+    "single": ("#8a8f98", "o"),
+    "direct": ("#b8bcc4", "P"),
+    "majority": ("#0072b2", "s"),
+    "weighted_vote": ("#d55e00", "D"),
+    "weighted_vote_min": ("#e69f00", "v"),
+    "weighted_vote_product": ("#c7a006", "<"),
+    "best_of_n": ("#cc79a7", "^"),
+    "beam": ("#009e73", "p"),
+    "dvts": ("#56b4e9", "h"),
+    "mcts": ("#8e5bd0", "*"),
+    "revise": ("#a0522d", "X"),
+    "adaptive": ("#00a3a3", "d"),
+    COVERAGE: ("#98a2b3", ""),
+    BY_EFFORT: ("#0072b2", "o"),
+}
+"""Colour and mark of each search."""
+OTHERS = ("#4477aa", "8")
+BAD = "#d92d20"
+
+
+def curve_figure(title: str, curves: Sequence[Curve], theme: Theme = LIGHT) -> bytes:
+    """Accuracy against tokens, a panel for each task with the mean first, as a PNG.
+
+    Bands are 95 % intervals and dotted lines are fits; a ring marks a point that is lower than an earlier one of the
+    same search, red where chance does not explain it. Raises ConfigError without matplotlib.
+    """
+    tasks = list(dict.fromkeys(curve.task for curve in curves))
+    tasks.sort(key=lambda task: task != MEAN)
+    figure, panels = _panels(title, len(tasks), theme)
+    for task, axes in zip(tasks, panels, strict=True):
+        own = [curve for curve in curves if curve.task == task]
+        for curve in own:
+            _draw(axes, curve, theme)
+        axes.set_xscale("log", base=2)
+        _finish(axes, task, "tokens a problem (log scale)", theme)
+    drawn = {line.get_label(): line for axes in panels for line in axes.get_lines() if line.get_label()[0] != "_"}
+    figure.legend(
+        list(drawn.values()),
+        list(drawn),
+        loc="outside lower center",
+        ncols=min(len(drawn), 6),
+        frameon=False,
+        labelcolor=theme.ink,
+        fontsize=9,
+    )
+    return _png(figure)
+
+
+def effort_figure(title: str, curves: Sequence[Curve], price: "Price", theme: Theme = LIGHT) -> bytes:
+    """Accuracy against what a thousand questions cost, by effort, as a PNG; raises ConfigError without matplotlib."""
+    tasks = sorted(dict.fromkeys(curve.task for curve in curves), key=lambda task: task != MEAN)
+    figure, panels = _panels(title, len(tasks), theme)
+    for task, axes in zip(tasks, panels, strict=True):
+        for curve in curves:
+            if curve.task == task:
+                _efforts(axes, curve, price, theme)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda x, _: f"${x:,.2f}" if x < 10 else f"${x:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda x, _: "")
+        _finish(axes, task, f"cost of 1000 questions at {price.words}", theme)
+    return _png(figure)
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars a million tokens."""
+
+    prompt: float = 15.0
+    generated: float = 60.0
+    name: str = "o1's prices"
+    """The default is what o1 cost on OpenAI's API: an example to compare by, not what these models cost."""
+
+    @property
+    def words(self) -> str:
+        """For a reader."""
+        return f"{self.name} (${self.prompt:g} in, ${self.generated:g} out)"
+
+    def of(self, point: Point) -> float:
+        """Dollars for a thousand questions: the prompt billed once, and all that was generated."""
+        return (self.prompt * point.prompt + self.generated * point.tokens) / 1000
+
+
+def _panels(title: str, count: int, theme: Theme) -> tuple[Any, list[Any]]:
+    try:
+        Figure: Any = importlib.import_module("matplotlib.figure").Figure
+    except ImportError:
+        raise ConfigError("pictures need matplotlib: pip install 'ponder[plots]'") from None
+    columns = min(count, COLUMNS)
+    rows = ceil(count / columns)
+    size = (max(6.4, 3.4 * columns), 0.9 + max(2.9 if count > 1 else 4.2, 2.9) * rows)
+    figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
+    figure.suptitle(title, color=theme.ink, fontsize=12)
+    made = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for spare in made[count:]:
+        spare.remove()
+    return figure, made[:count]
+
+
+def _draw(axes: Any, curve: Curve, theme: Theme) -> None:
+    base, _, _ = curve.search.partition(",")
+    colour, mark = LOOKS.get(base, OTHERS)
+    points = curve.points
+    xs, ys = [point.tokens for point in points], [100 * point.accuracy for point in points]
+    bound = curve.search == COVERAGE
+    label = "coverage pass@k: the upper bound" if bound else curve.search
+    style = {"linestyle": "--", "linewidth": 1.2} if bound else {"linewidth": 1.6, "marker": mark, "markersize": 5}
+    axes.plot(xs, ys, color=colour, label=label, zorder=2 if bound else 3, **style)
+    if len(points) > 1:
+        lows, highs = [100 * point.low for point in points], [100 * point.high for point in points]
+        axes.fill_between(xs, lows, highs, color=colour, alpha=0.10 if bound else 0.16, linewidth=0, zorder=1)
+    else:
+        ends = [[ys[0] - 100 * points[0].low], [100 * points[0].high - ys[0]]]
+        axes.errorbar(xs, ys, yerr=ends, color=colour, capsize=2, linewidth=1, zorder=2)
+    if curve.fit and not bound:
+        ends = [min(xs), max(xs)]
+        axes.plot(ends, [100 * curve.fit.at(x) for x in ends], color=colour, linestyle=":", linewidth=1.1, zorder=2)
+    for point, x, y in zip(points, xs, ys, strict=True):
+        if point.drop:
+            ring = BAD if point.drop.sure else theme.dim
+            axes.plot([x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=ring, zorder=4)
+
+
+def _efforts(axes: Any, curve: Curve, price: Price, theme: Theme) -> None:
+    colour, _ = LOOKS[BY_EFFORT]
+    fixed = [point for point in curve.points if point.label != AUTO]
+    axes.plot([price.of(point) for point in fixed], [100 * point.accuracy for point in fixed], color=colour, zorder=2)
+    for point in curve.points:
+        own, mark = (LOOKS["weighted_vote"][0], "D") if point.label == AUTO else (colour, "o")
+        x, y = price.of(point), 100 * point.accuracy
+        ends = [[y - 100 * point.low], [100 * point.high - y]]
+        axes.errorbar([x], [y], yerr=ends, color=own, marker=mark, markersize=6, capsize=2, linewidth=1, zorder=3)
+        axes.annotate(
+            point.label, (x, y), xytext=(6, -11), textcoords="offset points", color=theme.ink, fontsize=8, zorder=4
+        )
+    axes.margins(x=0.15)
+
+
+def _finish(axes: Any, task: str, across: str, theme: Theme) -> None:
+    axes.set_facecolor(theme.paper)
+    axes.set_title("mean of all tasks" if task == MEAN else task, color=theme.ink, fontsize=10, loc="left")
+    axes.set_xlabel(across, color=theme.dim, fontsize=8)
+    axes.set_ylabel("right, %", color=theme.dim, fontsize=8)
+    axes.tick_params(colors=theme.dim, labelsize=8, which="both")
+    axes.grid(color=theme.line, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(theme.line)
+
+
+def _png(figure: Any) -> bytes:
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
+    return held.getvalue()

@@ -1,0 +1,349 @@
+"""The report: every number of an evaluation with its interval, its seed and its command, and the pictures of them.
+
+One page that loads nothing and runs nothing; all texts are escaped, and the page's own policy forbids the rest.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from shlex import quote
+from string import Template
+from typing import Any
+
+from ponder.evaluate.plots import DARK, LIGHT, Price, curve_figure, effort_figure
+from ponder.evaluate.records import Record
+from ponder.evaluate.run import BY_EFFORT, DIRECT, SINGLE
+from ponder.evaluate.scaling import COVERAGE, Curve, Point, Setting, by_effort, curves, difference
+from ponder.text.effort import AUTO, usual_width
+
+_PAGE = Template("""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --ink: #1d2129; --dim: #667085; --paper: #fff; --line: #dfe3ea; --bad: #b42318 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --paper: #12151b; --line: #2c323d;
+  --bad: #f97066 } }
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 78rem; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif }
+h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2.2rem 0 .5rem }
+p { max-width: 60rem } .dim { color: var(--dim) }
+img { max-width: 100%; height: auto }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
+th, td { padding: .22rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
+th { color: var(--dim); font-weight: 600 } td:first-child, th:first-child, .left { text-align: left }
+.bad { color: var(--bad); font-weight: 600 }
+pre { overflow-x: auto; font-size: .82rem; border-left: 3px solid var(--line); padding-left: .8rem }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p class="dim">$about</p>
+$parts
+</body>
+</html>
+""")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What records come to, before it is written."""
+
+    curves: Sequence[Curve]
+    efforts: Sequence[Curve]
+    price: Price
+    commands: Sequence[str]
+    """What computes the records again."""
+    pictures: Mapping[str, bytes] = field(repr=False)
+    """File names to PNGs."""
+    page: str = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers as plain JSON values."""
+        return {
+            "curves": [_told(curve, self.price) for curve in self.curves],
+            "efforts": [_told(curve, self.price) for curve in self.efforts],
+            "price": {"prompt": self.price.prompt, "generated": self.price.generated},
+            "commands": list(self.commands),
+        }
+
+
+def make_report(records: Sequence[Record], price: Price | None = None, *, command: str = "") -> Report:
+    """The whole report; `command` is what makes it again. Raises ConfigError without matplotlib."""
+    price = price or Price()
+    found, efforts, commands = curves(records), by_effort(records), _commands(records)
+    settings = list(dict.fromkeys(curve.setting for curve in [*found, *efforts]))
+    pictures: dict[str, bytes] = {}
+    parts: list[str] = []
+    for (setting, effort), own in _grouped(found).items():
+        name = _file("curve", effort, setting, settings)
+        title = f"{_titled(setting, settings)}, effort {effort}: accuracy against tokens"
+        dark = _keep(pictures, name, [curve_figure(title, own, theme) for theme in (LIGHT, DARK)])
+        parts += [f"<h2>{_text(title)}</h2>", _picture(pictures[name], dark, title), _LEGEND]
+    for setting in dict.fromkeys(curve.setting for curve in efforts):
+        own = [curve for curve in efforts if curve.setting == setting]
+        name = _file("effort", "", setting, settings)
+        title = f"{_titled(setting, settings)}: accuracy and cost by effort"
+        dark = _keep(pictures, name, [effort_figure(title, own, price, theme) for theme in (LIGHT, DARK)])
+        parts += [f"<h2>{_text(title)}</h2>", _picture(pictures[name], dark, title), _effort_table(own, price)]
+    parts += [*_drops(found, settings), *_fits(found, settings), *_numbers([*found, *efforts], settings, price)]
+    again = [*commands, *([command] if command else [])]
+    parts += ["<h2>Commands</h2>", f"<pre>{_text(chr(10).join(again))}</pre>"]
+    page = _PAGE.substitute(title=_text(_heading(records)), about=_text(_about(records)), parts="\n".join(parts))
+    return Report(found, efforts, price, again, pictures, page)
+
+
+_LEGEND = (
+    '<p class="dim">Bands: 95 % bootstrap intervals over problems. Dotted: least-squares fits of accuracy to the '
+    "logarithm of tokens. Dashed: the chance that any chain is right, which no choice among them can beat. A ring: "
+    "more samples were worse than fewer; red where chance does not explain it.</p>"
+)
+
+
+def _grouped(found: Sequence[Curve]) -> dict[tuple[Setting, str], list[Curve]]:
+    groups: dict[tuple[Setting, str], list[Curve]] = {}
+    for curve in found:
+        groups.setdefault((curve.setting, curve.effort), []).append(curve)
+    return groups
+
+
+def _keep(pictures: dict[str, bytes], name: str, drawn: Sequence[bytes]) -> bytes:
+    """Keep the light one as a file; the dark one goes into the page alone."""
+    light, dark = drawn
+    pictures[name] = light
+    return dark
+
+
+def _titled(setting: Setting, settings: Sequence[Setting]) -> str:
+    """The model's name, with what tells this setting from the others."""
+    alike = [one for one in settings if one.model == setting.model and one != setting]
+    told = [setting.model or "a model"]
+    if any(one.weights != setting.weights for one in alike):
+        told.append(setting.weights[:8])
+    if setting.temperature is not None and any(one.temperature != setting.temperature for one in alike):
+        told.append(f"T={setting.temperature:g}")
+    if any(one.top_p != setting.top_p for one in alike):
+        told.append(f"top-p {setting.top_p:g}")
+    return " ".join(told)
+
+
+def _file(kind: str, effort: str, setting: Setting, settings: Sequence[Setting]) -> str:
+    """A picture's file name: short where there is nothing to tell apart."""
+    told = _titled(setting, settings) if len({one.model for one in settings}) > 1 else ""
+    rest = _titled(setting, settings).split(" ")[1:] if not told else []
+    words = [kind, effort, *told.split(" "), *rest]
+    return "-".join("".join(c if c.isalnum() or c in "._=" else "_" for c in word) for word in words if word) + ".png"
+
+
+def _heading(records: Sequence[Record]) -> str:
+    models = dict.fromkeys(record.model or "a model" for record in records)
+    return f"Thinking longer: {', '.join(models)}"
+
+
+def _about(records: Sequence[Record]) -> str:
+    problems = len({(record.task, record.level, record.seed, record.id, record.prompt) for record in records})
+    tasks = len({(record.task, record.level) for record in records})
+    digests = ", ".join(dict.fromkeys(f"{record.model} {record.weights}".strip() for record in records))
+    return f"{len(records):,} records of {problems:,} problems in {tasks} tasks and levels. Models and weights: {digests}."
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Cells are texts and are escaped; a cell that begins with ! is shown as bad."""
+
+    def cell(tag: str, number: int, text: str) -> str:
+        kinds = [kind for kind, on in (("left", number < left), ("bad", text.startswith("!"))) if on]
+        named = f' class="{" ".join(kinds)}"' if kinds else ""
+        return f"<{tag}{named}>{_text(text.removeprefix('!'))}</{tag}>"
+
+    lines = ["".join(cell("th", number, text) for number, text in enumerate(titles))]
+    lines += ["".join(cell("td", number, text) for number, text in enumerate(row)) for row in rows]
+    return f'<div class="wide"><table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table></div>'
+
+
+def _drops(found: Sequence[Curve], settings: Sequence[Setting]) -> list[str]:
+    """Where more samples were worse than fewer."""
+    rows = [
+        [
+            f"{_titled(curve.setting, settings)}, {curve.effort}",
+            curve.task,
+            curve.search,
+            point.drop.best,
+            point.label,
+            f"{100 * point.drop.change:+.1f}",
+            f"{100 * point.drop.low:+.1f} to {100 * point.drop.high:+.1f}",
+            f"{point.drop.p:.3f}",
+            "!yes" if point.drop.sure else "within chance",
+        ]
+        for curve in found
+        for point in curve.points
+        if point.drop and curve.search != COVERAGE
+    ]
+    titles = ["model and effort", "task", "search", "best at", "worse at", "points", "95 % interval", "p", "sure"]
+    told = _table(titles, rows, 3) if rows else "<p>Nowhere: no search got worse with more samples.</p>"
+    return ["<h2>Over-optimisation: where more samples hurt</h2>", told]
+
+
+def _fits(found: Sequence[Curve], settings: Sequence[Setting]) -> list[str]:
+    rows = [
+        [
+            f"{_titled(curve.setting, settings)}, {curve.effort}",
+            curve.task,
+            curve.search,
+            str(len(curve.points)),
+            f"{curve.points[-1].tokens / curve.points[0].tokens:.0f}×",
+            f"{100 * curve.fit.slope:+.2f}",
+            f"{100 * curve.slope[0]:+.2f} to {100 * curve.slope[1]:+.2f}" if curve.slope else "–",
+            "–" if curve.fit.r2 is None else f"{curve.fit.r2:.3f}",
+        ]
+        for curve in found
+        if curve.fit and curve.search != COVERAGE
+    ]
+    titles = ["model and effort", "task", "search", "points", "tokens", "points a doubling", "95 % interval", "R²"]
+    return ["<h2>Fits: accuracy = a + b · log₂(tokens)</h2>", _table(titles, rows, 3)] if rows else []
+
+
+def _effort_table(found: Sequence[Curve], price: Price) -> str:
+    """Accuracy and cost by effort, and what ``auto`` gains and saves beside each of them."""
+    rows: list[list[str]] = []
+    for curve in found:
+        auto = next((point for point in curve.points if point.label == AUTO), None)
+        for point in curve.points:
+            row = [curve.task, point.label, str(point.n), _share(point.accuracy), _range(point), f"{point.tokens:,.0f}"]
+            row += [f"${price.of(point):,.2f}", *_beside(point, auto)]
+            rows.append(row)
+    titles = ["task", "effort", "n", "right", "95 % interval", "tokens", "1000 questions"]
+    return _table([*titles, "auto: points", "95 % interval", "auto: tokens"], rows, 2)
+
+
+def _beside(point: Point, auto: Point | None) -> list[str]:
+    if auto is None or auto is point or not point.tokens:
+        return ["–", "–", "–"]
+    told = difference(point, auto)
+    interval = f"{100 * told.low:+.1f} to {100 * told.high:+.1f}"
+    return [f"{100 * told.change:+.1f}", interval, f"{100 * auto.tokens / point.tokens:.0f} %"]
+
+
+def _numbers(found: Sequence[Curve], settings: Sequence[Setting], price: Price) -> list[str]:
+    rows = [
+        [
+            f"{_titled(curve.setting, settings)}",
+            curve.task,
+            curve.effort or point.label,
+            curve.search,
+            str(point.samples) if curve.effort else "–",
+            str(point.n),
+            _share(point.accuracy),
+            _range(point),
+            f"{point.tokens:,.0f}",
+            f"${price.of(point):,.2f}",
+            ", ".join(map(str, curve.seeds)),
+            point.source,
+        ]
+        for curve in found
+        for point in curve.points
+    ]
+    titles = ["model", "task", "effort", "search", "samples", "n", "right", "95 % interval", "tokens"]
+    titles += ["1000 questions", "seed", "from"]
+    return ["<h2>All numbers</h2>", _table(titles, rows, 4)]
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _range(point: Point) -> str:
+    return f"{100 * point.low:.1f} – {100 * point.high:.1f}"
+
+
+def _text(text: str) -> str:
+    return escape(text)
+
+
+def _picture(light: bytes, dark: bytes, title: str) -> str:
+    def data(png: bytes) -> str:
+        return f"data:image/png;base64,{b64encode(png).decode()}"
+
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="{data(dark)}">'
+    return f'<picture>{source}<img src="{data(light)}" alt="{_text(title)}"></picture>'
+
+
+# --- what was computed ----------------------------------------------------------------------------------------------
+
+
+def _told(curve: Curve, price: Price) -> dict[str, Any]:
+    """A curve as plain JSON values."""
+    return {
+        **curve.setting._asdict(),
+        "task": curve.task,
+        "effort": curve.effort or None,
+        "search": curve.search,
+        "seeds": list(curve.seeds),
+        "fit": curve.fit and {**curve.fit._asdict(), "slope_interval": curve.slope},
+        "points": [
+            {
+                "at": point.label,
+                "n": point.n,
+                "accuracy": round(point.accuracy, 5),
+                "low": round(point.low, 5),
+                "high": round(point.high, 5),
+                "tokens": round(point.tokens, 1),
+                "prompt": round(point.prompt, 1),
+                "usd_for_1000": round(price.of(point), 4),
+                "from": point.source,
+                "drop": point.drop and vars(point.drop) | {"sure": point.drop.sure},
+            }
+            for point in curve.points
+        ],
+    }
+
+
+def _commands(records: Sequence[Record]) -> list[str]:
+    """The evaluations that these records come from, one for each setting; models are named, not where they lie."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for one in records:
+        temperature = None if one.search == BY_EFFORT else one.temperature
+        width = one.width if one.width not in (1, usual_width(one.drawn)) else None
+        part = one.id.split(":")[2] if one.id.count(":") == 3 and one.task in one.id else ""
+        groups.setdefault((one.model, temperature, one.top_p, one.seed, width, part), []).append(one)
+    return [_command(*key, own) for key, own in groups.items()]
+
+
+def _command(
+    model: str,
+    temperature: float | None,
+    top_p: float,
+    seed: int,
+    width: int | None,
+    part: str,
+    own: Sequence[Record],
+) -> str:
+    words = ["ponder", "eval", "--model", quote(model or "DIR")]
+    tasks = dict.fromkeys((record.task, record.level) for record in own)
+    named = [f"{task}:{level}" for task, level in tasks]
+    for name in named:
+        if name.startswith("gym:"):
+            words += ["--gym", quote(name.removeprefix("gym:"))]
+        elif part:
+            words += ["--task", quote(name)]
+    if not part and not all(name.startswith("gym:") for name in named):
+        words += ["--problems", "FILE.jsonl"]
+    words += ["--n", str(max(len({one.id for one in own if (one.task, one.level) == task}) for task in tasks))]
+    words += ["--split", part] if part not in ("", "test") else []
+    words += ["--effort", ",".join(dict.fromkeys(quote(record.effort) for record in own))]
+    words += ["--search", ",".join(dict.fromkeys(quote(record.search) for record in own))]
+    drawn = {record.drawn if record.search != SINGLE else len(record.answers) for record in own}
+    counted = any(record.search not in (DIRECT, BY_EFFORT) for record in own)
+    words += ["--samples", ",".join(map(str, sorted(drawn)))] if counted else []
+    words += ["--width", str(width)] if width else []
+    words += ["--temperature", f"{temperature:g}"] if temperature is not None else []
+    words += ["--top-p", f"{top_p:g}"] if top_p != 1 else []
+    return " ".join([*words, "--seed", str(seed), "--out", "RECORDS.jsonl"])
