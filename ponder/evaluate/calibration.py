@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ponder.errors import ConfigError
 from ponder.evaluate.metrics import mean
+from ponder.evaluate.plots import new_figure
 from ponder.reward.boundary import Judged
 
 BINS = 15
@@ -197,11 +197,7 @@ def _first_errors(judged: Sequence[Judged], threshold: float) -> FirstError:
 
 def plot_reliability(curves: dict[str, Sequence[Rated]], path: Path) -> None:
     """Writes a PNG: what was true against what was said, in equal-mass bins; raises ConfigError without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("drawing needs matplotlib: pip install 'ponder[plots]'") from None
-    figure = Figure(figsize=(4.5, 4.5))
+    figure = new_figure(figsize=(4.5, 4.5))
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for name, rated in curves.items():

@@ -116,15 +116,19 @@ class Price:
         return (self.prompt * point.prompt + self.generated * point.tokens) / 1000
 
 
-def _panels(title: str, count: int, theme: Theme) -> tuple[Any, list[Any]]:
+def new_figure(**settings: Any) -> Any:
+    """An empty matplotlib figure that belongs to no window; raises ConfigError without matplotlib."""
     try:
-        Figure: Any = importlib.import_module("matplotlib.figure").Figure
+        return importlib.import_module("matplotlib.figure").Figure(**settings)
     except ImportError:
         raise ConfigError("pictures need matplotlib: pip install 'ponder[plots]'") from None
+
+
+def _panels(title: str, count: int, theme: Theme) -> tuple[Any, list[Any]]:
     columns = min(count, COLUMNS)
     rows = ceil(count / columns)
     size = (max(6.4, 3.4 * columns), 0.9 + max(2.9 if count > 1 else 4.2, 2.9) * rows)
-    figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
+    figure = new_figure(figsize=size, layout="constrained", facecolor=theme.paper)
     figure.suptitle(title, color=theme.ink, fontsize=12)
     made = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for spare in made[count:]:
