@@ -12,11 +12,14 @@ from ponder.engine.scripted import ScriptedSampler, Step
 from ponder.errors import ConfigError, SamplerError
 from ponder.evaluate import problems
 from ponder.evaluate.problems import ProblemSet, from_file, from_gym, held_out, parse_spec
-from ponder.evaluate.run import Settings, evaluate, planned, summarize
+from ponder.evaluate.run import BY_EFFORT, Settings, evaluate, planned
+from ponder.evaluate.summary import summarize
 from ponder.interfaces import Prefix
+from ponder.reward.route import Router
 from ponder.seeds import seed_for
 from ponder.tasks import TASKS, split_of
 from ponder.text import format
+from ponder.text.effort import Plan
 from ponder.think import Request, think
 from ponder.types import Block, Effort, Ended, Grade, Message, Problem, Rating, Split
 
@@ -177,7 +180,7 @@ def test_searches_with_candidates_of_their_own_are_asked_each():
     found = [(one.effort, one.search, one.samples) for one in summarize(records)]
     wanted = [("direct", 1), *((search, n) for search in ("beam", "mcts", "revise") for n in (1, 4))]
     assert found == [(effort, *one) for effort in (Effort.NONE, Effort.LOW) for one in wanted]
-    assert told[-1] == (6 * 2 * 7, 6 * 2 * 7)
+    assert told[-1] == (6 * 2 * 7, 6 * 2 * 7, 1.0) and told == sorted(told)
 
 
 def test_a_lost_chain_is_undecided():
@@ -195,6 +198,75 @@ def test_a_lost_chain_is_undecided():
     assert single.scores[1] is None and single.notes[1] == "out of memory" and None not in vote.scores
 
 
+class Sighted:
+    """A rater that knows how hard a question is: the effort has to be as high as its number."""
+
+    async def rate(self, prefixes):
+        order = list(Effort)
+        return [
+            Rating(float(order.index(one.effort) >= 2 + int(one.messages[-1].content.split()[-1])), 1.0)
+            for one in prefixes
+        ]
+
+
+def test_efforts_are_spent_by_the_models_plans_and_auto_chooses_among_them():
+    toys, sampler = chances(3)
+    plans = {Effort.MEDIUM: Plan(search="majority", samples=5, temperature=0.7), Effort.HIGH: Plan(thinking=0)}
+    router = Router({Effort.LOW: 0.5, Effort.MEDIUM: 0.5, Effort.HIGH: 0.5}, Sighted())
+    efforts = ("low", "medium", "high", "auto")
+    settings = Settings(efforts=efforts, searches=(BY_EFFORT,), plans=plans, router=router)
+    records = evaluate([toys], settings, sampler)
+    assert planned([toys], settings) == len(records) == 12
+    assert [record.how for record in records[::3][:3]] == ["single", "majority, 5 samples", "single"]
+    assert [record.temperature for record in records[::3][:3]] == [0.0, 0.7, 0.0]
+    auto = records[9:]
+    assert [record.how for record in auto] == ["low: single", "medium: majority, 5 samples", "high: single"]
+    assert [record.answers for record in auto] == [records[3 * place + place].answers for place in range(3)]
+    assert [record.tokens for record in auto] == [records[4 * place].tokens for place in range(3)]
+    assert {(record.effort, record.search, record.drawn) for record in auto} == {("auto", "effort", 1)}
+    summaries = summarize(records)
+    assert [(one.effort, one.n) for one in summaries] == [(effort, 3) for effort in efforts]
+
+
+def test_what_is_known_is_not_computed_again():
+    toys, sampler = chances(5)
+    asked: list[int] = []
+
+    class Counting:
+        async def extend(self, prefix, limit, samplings, hear=None):
+            asked.extend(one.seed for one in samplings)
+            return await sampler.extend(prefix, limit, samplings)
+
+    settings = Settings(
+        efforts=(Effort.LOW,), searches=("single", "majority", "beam"), samples=(2, 4), temperature=1.0
+    )
+    new: list[int] = []
+    whole = evaluate([toys], settings, Counting(), on_records=lambda records: new.append(len(records)))
+    assert sum(new) == len(whole) == 5 * (1 + 2 + 2) and max(new) == 3
+    known = {record.asked: record for record in whole}
+    all_asked = len(asked)
+    assert evaluate([toys], settings, Counting(), known=known) == whole and len(asked) == all_asked
+    for changes in ({"seed": 1}, {"temperature": 0.9}, {"top_p": 0.9}, {"weights": "x"}, {"model": "y"}, {"width": 1}):
+        asked.clear()
+        evaluate([toys], replace(settings, **changes), Counting(), known=known)
+        assert asked, changes
+    asked.clear()
+    part = {name: one for name, one in known.items() if (one.search, one.drawn, one.id) != ("majority", 2, "toy:3")}
+    again: list[int] = []
+    found = evaluate([toys], settings, Counting(), known=part, on_records=lambda records: again.append(len(records)))
+    assert found == whole and again == [1] and len(asked) == 4 * 2
+
+
+def test_single_chains_know_what_they_were_rated():
+    toys, sampler = chances(4)
+    common = {"efforts": (Effort.LOW,), "samples": 6, "temperature": 1.0}
+    alone = evaluate([toys], Settings(**common), sampler)
+    beside = evaluate([toys], Settings(searches=("single", "weighted_vote"), **common), sampler)[::2]
+    assert [record.values for record in alone] == [record.values for record in beside]
+    for record in alone:
+        assert all((value > 0.55) >= (score == 1.0) for value, score in zip(record.values, record.scores, strict=True))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -202,6 +274,10 @@ def test_a_lost_chain_is_undecided():
         ({"searches": ()}, "name a search"),
         ({"samples": ()}, "name a search"),
         ({"samples": 0}, "at least 1"),
+        ({"efforts": ()}, "name an effort"),
+        ({"efforts": ("auto",)}, "reward head"),
+        ({"searches": ("effort",), "plans": {Effort.LOW: Plan(search="majority", samples=4)}}, "give --temperature"),
+        ({"searches": ("effort",), "plans": {Effort.LOW: Plan(search="single", samples=4)}}, "draws one sample"),
         ({"searches": ("beam",), "samples": (4, 6), "width": 4}, "not a multiple"),
     ],
 )
@@ -214,13 +290,14 @@ def test_settings_that_do_not_fit_are_refused(changes, words):
 def test_chunks_cover_everything_once_and_progress_ends_at_the_total(count, samples, efforts):
     toys, sampler = toy_set(*(str(i) for i in range(count)))
     chosen = (Effort.NONE, Effort.MEDIUM, Effort.HIGH)[:efforts]
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int, float]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ponder.think.SIDE_BY_SIDE", 7)
         settings = Settings(efforts=chosen, samples=samples, temperature=1.0)
         records = evaluate([toys], settings, sampler, on_progress=lambda *done: told.append(done))
     assert [(r.effort, r.id) for r in records] == [(e, p.id) for e in chosen for p in toys.problems]
-    assert told[-1] == (count * samples * efforts,) * 2 and told == sorted(told)
+    assert told[-1] == (count * samples * efforts,) * 2 + (1.0,)
+    assert [done for done, _, _ in told] == list(range(len(told)))
     assert all(record.scores == (1.0,) * samples for record in records)
 
 

@@ -1,9 +1,10 @@
 """The effort table grows, and always leaves room for the answer."""
 
+import pydantic
 import pytest
 
 from ponder.errors import ConfigError
-from ponder.text.effort import BUDGETS, effort_named, smallest_effort
+from ponder.text.effort import BUDGETS, Budget, Plan, effort_named, smallest_effort, usual_width
 from ponder.types import Effort
 
 
@@ -22,3 +23,21 @@ def test_unknown_effort_names_the_known_ones() -> None:
 def test_smallest_effort_holds_the_thought(effort: Effort) -> None:
     assert smallest_effort(BUDGETS[effort].thinking) is effort
     assert smallest_effort(BUDGETS[effort].thinking + 1) is not effort
+
+
+def test_the_usual_width_divides() -> None:
+    assert [usual_width(n) for n in (1, 2, 4, 6, 7, 8, 16, 64)] == [1, 1, 2, 2, 1, 2, 4, 8]
+
+
+def test_a_plan_is_the_efforts_budget_with_what_it_names() -> None:
+    assert Plan().budget(Effort.LOW) == BUDGETS[Effort.LOW]
+    plan = Plan(search="beam", samples=16, thinking=500)
+    assert plan.budget(Effort.HIGH) == Budget(500, samples=16, width=4)
+    assert Plan(samples=16, width=2, thinking=0).budget(Effort.HIGH) == Budget(0, samples=16, width=2)
+    assert plan.words() == "beam, 16 samples"
+
+
+@pytest.mark.parametrize("wrong", [{"sample": 4}, {"samples": 0}, {"width": 0}, {"thinking": -1}, {"temperature": -1}])
+def test_a_plan_refuses_what_does_not_fit(wrong: dict[str, int]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Plan.model_validate(wrong)
