@@ -56,7 +56,9 @@ def evaluate(
         ),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Problems of each --task and --gym.")] = 200,
-    effort: Annotated[str, typer.Option("--effort", help="One effort, or several with commas; auto: the model chooses.")] = "medium",
+    effort: Annotated[
+        str, typer.Option("--effort", help="One effort, or several with commas; auto: the model chooses.")
+    ] = "medium",
     split: Annotated[str, typer.Option("--split", help="Which part of a --task: test or validation.")] = "test",
     search: Annotated[
         str,
@@ -90,7 +92,9 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Also write one JSON record a problem here, and go on with what is there.", metavar="FILE.jsonl"
+            "--out",
+            help="Also write one JSON record a problem here, and go on with what is there.",
+            metavar="FILE.jsonl",
         ),
     ] = None,
     json: JsonOption = False,

@@ -160,7 +160,9 @@ def read_records(path: Path) -> list[Record]:
     try:
         raw = path.read_bytes()
     except OSError as err:
-        raise ProblemError(f"{path} cannot be read ({err.strerror}): give a file that `ponder eval --out` wrote") from None
+        raise ProblemError(
+            f"{path} cannot be read ({err.strerror}): give a file that `ponder eval --out` wrote"
+        ) from None
     whole, newline, torn = raw.rpartition(b"\n")
     found = _parsed(path, whole + newline)
     if torn and not (found and torn.startswith(FIRST.encode()[: len(torn)])):

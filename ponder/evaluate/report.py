@@ -150,7 +150,9 @@ def _about(records: Sequence[Record]) -> str:
     problems = len({(record.task, record.level, record.seed, record.id, record.prompt) for record in records})
     tasks = len({(record.task, record.level) for record in records})
     digests = ", ".join(dict.fromkeys(f"{record.model} {record.weights}".strip() for record in records))
-    return f"{len(records):,} records of {problems:,} problems in {tasks} tasks and levels. Models and weights: {digests}."
+    return (
+        f"{len(records):,} records of {problems:,} problems in {tasks} tasks and levels. Models and weights: {digests}."
+    )
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------

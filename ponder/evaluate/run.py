@@ -85,7 +85,7 @@ class Settings:
     def check(self) -> None:
         """Refuse efforts, searches and numbers that do not fit."""
         if not (self.searches and self.counts and self.efforts):
-            raise ConfigError("nothing to search with: name an effort, a search and a number of samples")
+            raise ConfigError("nothing to search with: name a search, an effort and a number of samples")
         if self.counts[0] < 1:
             raise ConfigError(f"samples={self.counts[0]} does not fit: it is at least 1")
         efforts = [effort_named(name) for name in self.efforts if name != AUTO]

@@ -237,9 +237,7 @@ def test_what_is_known_is_not_computed_again():
             asked.extend(one.seed for one in samplings)
             return await sampler.extend(prefix, limit, samplings)
 
-    settings = Settings(
-        efforts=(Effort.LOW,), searches=("single", "majority", "beam"), samples=(2, 4), temperature=1.0
-    )
+    settings = Settings(efforts=(Effort.LOW,), searches=("single", "majority", "beam"), samples=(2, 4), temperature=1.0)
     new: list[int] = []
     whole = evaluate([toys], settings, Counting(), on_records=lambda records: new.append(len(records)))
     assert sum(new) == len(whole) == 5 * (1 + 2 + 2) and max(new) == 3
@@ -262,8 +260,9 @@ def test_single_chains_know_what_they_were_rated():
     common = {"efforts": (Effort.LOW,), "samples": 6, "temperature": 1.0}
     alone = evaluate([toys], Settings(**common), sampler)
     beside = evaluate([toys], Settings(searches=("single", "weighted_vote"), **common), sampler)[::2]
-    assert [record.values for record in alone] == [record.values for record in beside]
-    for record in alone:
+    # In a vote, chains in equal states share the first one's rating.
+    for record in (*alone, *beside):
+        assert len(record.values) == 6
         assert all((value > 0.55) >= (score == 1.0) for value, score in zip(record.values, record.scores, strict=True))
 
 
@@ -274,7 +273,7 @@ def test_single_chains_know_what_they_were_rated():
         ({"searches": ()}, "name a search"),
         ({"samples": ()}, "name a search"),
         ({"samples": 0}, "at least 1"),
-        ({"efforts": ()}, "name an effort"),
+        ({"efforts": ()}, "name a search, an effort"),
         ({"efforts": ("auto",)}, "reward head"),
         ({"searches": ("effort",), "plans": {Effort.LOW: Plan(search="majority", samples=4)}}, "give --temperature"),
         ({"searches": ("effort",), "plans": {Effort.LOW: Plan(search="single", samples=4)}}, "draws one sample"),
