@@ -83,7 +83,8 @@ class Record:
     @property
     def asked(self) -> Asked:
         """What it is the record of."""
-        return Asked(*(len(self.answers) if name == "count" else getattr(self, name) for name in Asked._fields))
+        told: dict[str, Any] = {**vars(self), "count": len(self.answers)}
+        return Asked(**{name: told[name] for name in Asked._fields})
 
     @property
     def rights(self) -> tuple[bool | None, ...]:

@@ -126,7 +126,7 @@ def _titled(setting: Setting, settings: Sequence[Setting]) -> str:
     told = [setting.model or "a model"]
     if any(one.weights != setting.weights for one in alike):
         told.append(setting.weights[:8])
-    if setting.temperature is not None and any(one.temperature != setting.temperature for one in alike):
+    if setting.temperature is not None and any(one.temperature not in (None, setting.temperature) for one in alike):
         told.append(f"T={setting.temperature:g}")
     if any(one.top_p != setting.top_p for one in alike):
         told.append(f"top-p {setting.top_p:g}")
@@ -310,7 +310,7 @@ def _told(curve: Curve, price: Price) -> dict[str, Any]:
 
 def _commands(records: Sequence[Record]) -> list[str]:
     """The evaluations that these records come from, one for each setting; models are named, not where they lie."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
+    groups: dict[tuple[str, float | None, float, int, int | None, str], list[Record]] = {}
     for one in records:
         temperature = None if one.search == BY_EFFORT else one.temperature
         width = one.width if one.width not in (1, usual_width(one.drawn)) else None
