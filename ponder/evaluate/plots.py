@@ -68,7 +68,8 @@ def curve_figure(title: str, curves: Sequence[Curve], theme: Theme = LIGHT) -> b
         for curve in own:
             _draw(axes, curve, theme)
         axes.set_xscale("log", base=2)
-        _finish(axes, task, "tokens a problem (log scale)", theme)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        _finish(axes, own, "tokens a problem (log scale)", theme)
     drawn = {line.get_label(): line for axes in panels for line in axes.get_lines() if line.get_label()[0] != "_"}
     figure.legend(
         list(drawn.values()),
@@ -87,13 +88,13 @@ def effort_figure(title: str, curves: Sequence[Curve], price: "Price", theme: Th
     tasks = sorted(dict.fromkeys(curve.task for curve in curves), key=lambda task: task != MEAN)
     figure, panels = _panels(title, len(tasks), theme)
     for task, axes in zip(tasks, panels, strict=True):
-        for curve in curves:
-            if curve.task == task:
-                _efforts(axes, curve, price, theme)
+        own = [curve for curve in curves if curve.task == task]
+        for curve in own:
+            _efforts(axes, curve, price, theme)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda x, _: f"${x:,.2f}" if x < 10 else f"${x:,.0f}")
         axes.xaxis.set_minor_formatter(lambda x, _: "")
-        _finish(axes, task, f"cost of 1000 questions at {price.words}", theme)
+        _finish(axes, own, f"cost of 1000 questions at {price.words}", theme)
     return _png(figure)
 
 
@@ -129,7 +130,7 @@ def _panels(title: str, count: int, theme: Theme) -> tuple[Any, list[Any]]:
     rows = ceil(count / columns)
     size = (max(6.4, 3.4 * columns), 0.9 + max(2.9 if count > 1 else 4.2, 2.9) * rows)
     figure = new_figure(figsize=size, layout="constrained", facecolor=theme.paper)
-    figure.suptitle(title, color=theme.ink, fontsize=12)
+    figure.suptitle(title, color=theme.ink, fontsize=12, parse_math=False)
     made = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for spare in made[count:]:
         spare.remove()
@@ -144,7 +145,8 @@ def _draw(axes: Any, curve: Curve, theme: Theme) -> None:
     bound = curve.search == COVERAGE
     label = "coverage pass@k: the upper bound" if bound else curve.search
     style = {"linestyle": "--", "linewidth": 1.2} if bound else {"linewidth": 1.6, "marker": mark, "markersize": 5}
-    axes.plot(xs, ys, color=colour, label=label, zorder=2 if bound else 3, **style)
+    order = 2 if bound else 5 if len(points) == 1 else 3  # one point among lines must not lie under them
+    axes.plot(xs, ys, color=colour, label=label, zorder=order, **style)
     if len(points) > 1:
         lows, highs = [100 * point.low for point in points], [100 * point.high for point in points]
         axes.fill_between(xs, lows, highs, color=colour, alpha=0.10 if bound else 0.16, linewidth=0, zorder=1)
@@ -175,10 +177,12 @@ def _efforts(axes: Any, curve: Curve, price: Price, theme: Theme) -> None:
     axes.margins(x=0.15)
 
 
-def _finish(axes: Any, task: str, across: str, theme: Theme) -> None:
+def _finish(axes: Any, curves: Sequence[Curve], across: str, theme: Theme) -> None:
+    task, n = curves[0].task, max(point.n for curve in curves for point in curve.points)
     axes.set_facecolor(theme.paper)
-    axes.set_title("mean of all tasks" if task == MEAN else task, color=theme.ink, fontsize=10, loc="left")
-    axes.set_xlabel(across, color=theme.dim, fontsize=8)
+    named = "mean of all tasks" if task == MEAN else task
+    axes.set_title(f"{named}, n={n}", color=theme.ink, fontsize=10, loc="left", parse_math=False)
+    axes.set_xlabel(across, color=theme.dim, fontsize=8, parse_math=False)
     axes.set_ylabel("right, %", color=theme.dim, fontsize=8)
     axes.tick_params(colors=theme.dim, labelsize=8, which="both")
     axes.grid(color=theme.line, linewidth=0.7)

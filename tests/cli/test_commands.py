@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer
 
 from ponder.cli import models, train
 from ponder.tasks import TASKS, jsonl
+from ponder.text.effort import Plan
 from ponder.train.reward import RewardConfig
 from ponder.train.sft import SFTConfig
+from ponder.types import Effort, Rating
 
 COMMAND = [sys.executable, "-c", "import sys; from ponder.cli import main; sys.exit(main())"]
 
@@ -164,6 +168,75 @@ def test_eval_of_searches_is_a_row_for_each_number(run, scripted, tmp_path):
     }
     table = run(*asked).out
     assert "search" in table and "majority" in table and "revise" in table
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A user's problems, of which the script gets every second one right."""
+    path = tmp_path / "own.jsonl"
+    lines = [{"task": "open", "prompt": f"{i}+2?", "answer": "4" if i % 2 else "5"} for i in range(6)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_eval_goes_on_with_what_is_there(run, scripted, own, tmp_path, monkeypatch):
+    out = tmp_path / "records.jsonl"
+    asked = ["eval", "--problems", str(own), "--search", "single,majority", "--samples", "1,4", "--temperature", "1"]
+    first = run(*asked, "--json", "--out", str(out))
+    whole = out.read_bytes()
+    assert whole.count(b"\n") == 6 * 3 and "were there already" not in first.err
+    out.write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setitem(scripted, "0+2?", "never again")
+    again = run(*asked, "--json", "--out", str(out))
+    assert (again.out, out.read_bytes()) == (first.out, whole)
+    assert "last line was cut off" in again.err and "of 18 records were there already" in again.err
+    third = run(*asked, "--json", "--out", str(out))
+    assert "18 of 18 records were there already" in third.err and out.read_bytes() == whole
+    run(*asked, "--seed", "1", "--out", str(out))
+    assert out.read_bytes()[: len(whole)] == whole and out.read_bytes().count(b"\n") == 36
+
+
+def test_eval_leaves_other_files_alone(run, scripted, own):
+    before = own.read_bytes()
+    fails(run("eval", "--problems", str(own), "--out", str(own)), "own.jsonl:1 is no record")
+    assert own.read_bytes() == before
+
+
+def test_eval_by_effort_and_auto(run, scripted, own, monkeypatch):
+    class Rater:
+        async def rate(self, prefixes):
+            return [Rating(float(one.messages[-1].content[0] in "13"), 1.0) for one in prefixes]
+
+    plans = {Effort.HIGH: Plan(search="majority", samples=4, temperature=0.9)}
+    model = models.Model(
+        models.load().sampler, "routed", plans=plans, auto={Effort.LOW: 0.5, Effort.HIGH: 0.0}, rater=Rater()
+    )
+    plain = models.load()
+    fails(run("eval", "--problems", str(own), "--effort", "auto"), "no reward head")
+    monkeypatch.setattr(models, "load", lambda *_: replace(plain, rater=Rater()))
+    fails(run("eval", "--problems", str(own), "--effort", "auto"), "python -m benchmarks.effort")
+    monkeypatch.setattr(models, "load", lambda *_: model)
+    asked = ["eval", "--problems", str(own), "--effort", "low,high,auto", "--search", "effort", "--json"]
+    told = {one["effort"]: one for one in json.loads(run(*asked).out)}
+    assert told["high"]["tokens"] == 4 * told["low"]["tokens"]
+    assert told["auto"]["tokens"] == pytest.approx((2 * told["low"]["tokens"] + 4 * told["high"]["tokens"]) / 6)
+
+
+def test_report(run, scripted, own, tmp_path):
+    pytest.importorskip("matplotlib")
+    records, out = tmp_path / "records.jsonl", tmp_path / "report"
+    asked = ["eval", "--problems", str(own), "--search", "single,beam", "--samples", "1,4", "--temperature", "1"]
+    run(*asked, "--out", str(records))
+    told = json.loads(run("report", str(records), "--out", str(out), "--price-in", "1", "--json").out)
+    assert {Path(file).name for file in told["files"]} == {"index.html", "curve-medium.png", "summary.json"}
+    assert {path.name for path in out.iterdir()} == {"index.html", "curve-medium.png", "summary.json"}
+    assert json.loads((out / "summary.json").read_text())["price"] == {"prompt": 1.0, "generated": 60.0}
+    assert told["commands"][-1] == f"ponder report {records} --out {out} --price-in 1 --price-out 60"
+    assert run("report", str(records), "--out", str(out)).out.splitlines()[0] == str(out / "index.html")
+    fails(run("report", str(own), "--out", str(out)), "is no record")
+    fails(run("report", str(tmp_path / "none"), "--out", str(out)), "cannot be read")
+    fails(run("report", str(records), "--out", str(records)), "is a file")
+    fails(run("report", str(records), "--out", str(out), "--price-in", "-1"), "prices -1.0 and 60.0 do not fit")
 
 
 def test_eval_says_when_there_are_too_few_problems(run, scripted, monkeypatch):

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ponder.cli import models
 from ponder.engine.scripted import Step
 from ponder.model.checkpoint import CONFIG_FILE, PONDER_FILE, WEIGHTS_FILE
+from ponder.text.effort import Plan
 from ponder.types import Block, Effort, Rating
 
 
@@ -92,6 +94,54 @@ def test_one_chain_has_a_tree_too(run, scripted, tmp_path):
     assert run("think", "what is 2+2?", "--tree", str(file)).out == "4\n"
     assert [node["kept"] for node in json.loads(file.read_text())["nodes"]] == [True] * 3
     assert run("think", "what is 2+2?", "--search", "direct").err.startswith("0 blocks")
+
+
+def test_an_effort_means_what_the_models_own_plan_says(run, scripted, monkeypatch):
+    scripted["toss"] = tossed
+    plan = Plan(search="majority", samples=5, temperature=1.0)
+    model = replace(models.load(), plans={Effort.HIGH: plan})
+    monkeypatch.setattr(models, "load", lambda *_: model)
+    told = json.loads(run("think", "toss", "--effort", "high", "--json").out)
+    assert (told["search"], told["temperature"]) == ("majority", 1.0) and told["tokens"]["discarded"] > 0
+    told = json.loads(run("think", "toss", "--effort", "low", "--json").out)
+    assert (told["search"], told["temperature"]) == ("single", 0.0) and "discarded" not in told["tokens"]
+    told = json.loads(run("think", "toss", "--effort", "high", "--search", "single", "--json").out)
+    assert told["search"] == "single"
+    assert "give --temperature" in one_sentence(run("think", "toss", "--effort", "high", "--temperature", "0"))
+
+
+def test_auto_takes_the_effort_that_the_model_expects_to_do(run, scripted, monkeypatch, piped):
+    class Rater:
+        async def rate(self, prefixes):
+            return [Rating(0.9 if "easy" in one.messages[-1].content else 0.1, 1.0) for one in prefixes]
+
+    assert "train one with `ponder train reward`" in one_sentence(run("think", "easy?", "--effort", "auto"))
+    headed = replace(models.load(), rater=Rater())
+    monkeypatch.setattr(models, "load", lambda *_: headed)
+    assert "benchmarks.effort" in one_sentence(run("think", "easy?", "--effort", "auto"))
+    routed = replace(headed, auto={Effort.LOW: 0.5, Effort.HIGH: 0.0})
+    monkeypatch.setattr(models, "load", lambda *_: routed)
+    assert json.loads(run("think", "easy?", "--effort", "auto", "--json").out)["effort"] == "low"
+    assert json.loads(run("think", "quite hard", "--effort", "auto", "--json").out)["effort"] == "high"
+    piped(b"hard\neasy\n/effort medium\neasy\n")
+    told = json.loads(run("chat", "--effort", "auto", "--json").out)
+    assert [one["effort"] for one in told] == ["high", "low", "medium"]
+
+
+def test_a_real_head_chooses_and_wrong_plans_are_named(run, micro_checkpoint, tmp_path):
+    from ponder.model.checkpoint import load_checkpoint, save_checkpoint, write_config
+    from ponder.model.heads import new_head
+
+    folder, made = tmp_path / "headed", load_checkpoint(micro_checkpoint)
+    save_checkpoint(replace(made, head=new_head(made.network.shape.hidden_size, seed=0)), folder)
+    for limit, expected in ((0.0, "none"), (1.01, "minimal")):
+        table = {Effort.NONE: limit, Effort.MINIMAL: 0.0}
+        write_config(folder, made.config.model_copy(update={"auto": table}))
+        told = json.loads(run("think", "what is 2+2?", "--model", str(folder), "--effort", "auto", "--json").out)
+        assert told["effort"] == expected
+    wrong = {Effort.LOW: Plan(search="beam", samples=6, width=4)}
+    write_config(folder, made.config.model_copy(update={"efforts": wrong}))
+    assert "ponder.json, effort low: samples=6" in one_sentence(run("think", "what?", "--model", str(folder)))
 
 
 def test_effort_none_does_not_think(run, scripted):

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ponder.errors import CheckpointError
-from ponder.model.checkpoint import load_checkpoint, save_checkpoint
+from ponder.model.checkpoint import PONDER_FILE, digest, load_checkpoint, save_checkpoint, write_config
 from ponder.model.heads import new_head
+from ponder.text.effort import Plan
+from ponder.types import Effort
 
 
 @pytest.fixture
@@ -40,7 +42,10 @@ def test_a_new_one_replaces_the_old_one_whole(folder: Path) -> None:
     [
         ("ponder.json", None, "missing"),
         ("ponder.json", "{", "damaged"),
-        ("ponder.json", '{"name": "x", "colour": 1}', "does not fit"),
+        ("ponder.json", '{"name": "x", "colour": 1}', "does not fit: colour"),
+        ("ponder.json", '{"name": "x", "efforts": {"low": {"sample": 2}}}', "efforts.low.sample: Extra"),
+        ("ponder.json", '{"name": "x", "efforts": {"lowest": {}}}', "does not fit: efforts.lowest"),
+        ("ponder.json", '{"name": "x", "auto": {"low": "often"}}', "does not fit: auto.low"),
         ("config.json", "[]", "not a JSON object"),
         ("config.json", '{"model_type": "qwen9"}', "'qwen9' is not supported"),
         ("config.json", '{"model_type": "qwen3"}', "lacks hidden_size"),
@@ -125,3 +130,25 @@ def test_a_tokenizer_of_another_size_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 7}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="knows 7 tokens"):
         load_checkpoint(folder)
+
+
+def test_efforts_are_written_beside_the_weights_and_come_back(folder: Path) -> None:
+    before, config = digest(folder), load_checkpoint(folder).config
+    assert {"efforts", "auto"}.isdisjoint(json.loads((folder / PONDER_FILE).read_text()))
+    plans = {Effort.LOW: Plan(), Effort.HIGH: Plan(search="beam", samples=16, thinking=500)}
+    changed = config.model_copy(update={"efforts": plans, "auto": {Effort.LOW: 0.6, Effort.HIGH: 0.0}})
+    write_config(folder, changed)
+    assert load_checkpoint(folder).config == changed and digest(folder) == before
+    told = json.loads((folder / PONDER_FILE).read_text())["efforts"]["high"]
+    assert told == {"search": "beam", "samples": 16, "thinking": 500}
+
+
+def test_a_digest_tells_weights_and_heads_apart(folder: Path) -> None:
+    first = load_checkpoint(folder)
+    found = {digest(folder)}
+    save_checkpoint(replace(first, head=new_head(first.network.shape.hidden_size, seed=1)), folder)
+    found.add(digest(folder))
+    next(first.network.parameters()).data[0, 0] += 1
+    save_checkpoint(first, folder)
+    found.add(digest(folder))
+    assert len(found) == 3
