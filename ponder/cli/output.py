@@ -15,6 +15,9 @@ from rich.text import Text
 LINE_SECONDS = 10.0
 """Where stderr is no terminal, a progress line comes at most this often."""
 
+EARLY = 0.05
+"""Of things that take unequal times the short ones are done first: until so much is done, no time is named."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")]
 
 
@@ -85,7 +88,7 @@ class Meter:
         if self.first is None:
             self.first, self.started = part, now
         left = ""
-        if part > self.first:
+        if part > self.first + (EARLY if share is not None else 0):
             left = f"{clock((1 - part) * (now - self.started) / (part - self.first))} left"
         text = "  ".join(part for part in (words, left) if part)
         if self.progress.console.is_terminal:
