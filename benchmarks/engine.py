@@ -54,10 +54,11 @@ FIXED = 64
 WHY = (
     "**Where a goal is missed**, it is what a step costs whatever its number of rows: some 350 torch operations and",
     "the Python between them, where llama.cpp has one compiled graph. One stream has nothing else; the tree decodes",
-    "16 rows that end at different times, so that most of its steps have few; rollouts have their tail. At 200 rows attention",
-    "takes two fifths of a step, most of it in small products of a row's two queries a key head. Tried: attention as",
-    "batched products, shared prompts read once, processes instead of threads (kept), compiled steps (`LOG.md`,",
-    "2026-11-21). Next: one compiled graph for a step where a compiler is at hand, drafts checked several at a time.",
+    "16 rows that end at different times, so that most of its steps have few; rollouts have their tail. At 200 rows",
+    "attention takes two fifths of a step, most of it in small products of a row's two queries a key head. Tried:",
+    "attention as batched products, shared prompts read once, processes instead of threads (kept), compiled steps",
+    "(`LOG.md`, 2026-11-21). Next: one compiled graph for a step where a compiler is at hand, drafts checked several",
+    "at a time.",
 )
 """What the profiles say of the figures that fall short."""
 CANDIDATES, DEPTH, TREE_PROMPT = 16, 4, 200
