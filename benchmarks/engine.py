@@ -52,7 +52,7 @@ LONGEST_BLOCK = 128
 FIXED = 64
 """Tokens that every row writes where weights are random and no block ever closes."""
 WHY = (
-    "**Where a goal is missed**, it is what a step costs whatever its number of rows: some 350 torch operations and",
+    "**Where a goal is missed**, it is what a step costs whatever its number of rows: some 300 torch operations and",
     "the Python between them, where llama.cpp has one compiled graph. One stream has nothing else; the tree decodes",
     "16 rows that end at different times, so that most of its steps have few; rollouts have their tail. At 200 rows",
     "attention takes two fifths of a step, most of it in small products of a row's two queries a key head. Tried:",
