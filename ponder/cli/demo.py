@@ -79,7 +79,7 @@ def _verdict(right: bool, problem: Problem) -> None:
 
 def _table(summaries: list[Summary], n: int) -> Table:
     efforts = list(dict.fromkeys(one.effort for one in summaries))
-    titles = {Effort.NONE: "direct (effort none)"}
+    titles: dict[str, str] = {Effort.NONE: "direct (effort none)"}
     table = Table(box=None, pad_edge=False, title=f"right of {n} held-out problems, level {STANDARD_LEVEL}")
     table.add_column("task", header_style="bold")
     for effort in efforts:

@@ -147,7 +147,7 @@ def _draw(axes: Any, curve: Curve, theme: Theme) -> None:
     style = {"linestyle": "--", "linewidth": 1.2} if bound else {"linewidth": 1.6, "marker": mark, "markersize": 5}
     order = 2 if bound else 5 if len(points) == 1 else 3  # one point among lines must not lie under them
     axes.plot(xs, ys, color=colour, label=label, zorder=order, **style)
-    if len(points) > 1:
+    if len(xs) > 1:
         lows, highs = [100 * point.low for point in points], [100 * point.high for point in points]
         axes.fill_between(xs, lows, highs, color=colour, alpha=0.10 if bound else 0.16, linewidth=0, zorder=1)
     else:
@@ -171,9 +171,10 @@ def _efforts(axes: Any, curve: Curve, price: Price, theme: Theme) -> None:
         x, y = price.of(point), 100 * point.accuracy
         ends = [[y - 100 * point.low], [100 * point.high - y]]
         axes.errorbar([x], [y], yerr=ends, color=own, marker=mark, markersize=6, capsize=2, linewidth=1, zorder=3)
-        axes.annotate(
-            point.label, (x, y), xytext=(6, -11), textcoords="offset points", color=theme.ink, fontsize=8, zorder=4
-        )
+        # Auto's name stands on the other side: it may well have chosen the same effort every time.
+        place, side = ((-6, 5), "right") if point.label == AUTO else ((6, -11), "left")
+        named = {"xytext": place, "textcoords": "offset points", "ha": side, "fontsize": 8, "zorder": 4}
+        axes.annotate(point.label, (x, y), color=theme.ink, **named)
     axes.margins(x=0.15)
 
 

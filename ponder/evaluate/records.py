@@ -34,8 +34,8 @@ class Asked(NamedTuple):
     how: str
     search: str
     drawn: int
-    count: int
-    """Answers in the record."""
+    answers: int
+    """How many there are in the record."""
     width: int
     thinking: int
     temperature: float
@@ -83,7 +83,7 @@ class Record:
     @property
     def asked(self) -> Asked:
         """What it is the record of."""
-        told: dict[str, Any] = {**vars(self), "count": len(self.answers)}
+        told: dict[str, Any] = {**vars(self), "answers": len(self.answers)}
         return Asked(**{name: told[name] for name in Asked._fields})
 
     @property

@@ -332,7 +332,7 @@ def _asked(job: _Job, settings: Settings, want: _Want) -> Asked:
         how=": ".join([*how, *([plan.words()] if want.search == BY_EFFORT else [])]),
         search=want.search,
         drawn=want.drawn,
-        count=want.count,
+        answers=want.count,
         width=budget.width,
         thinking=budget.thinking,
         temperature=plan.temperature,
@@ -344,11 +344,9 @@ def _asked(job: _Job, settings: Settings, want: _Want) -> Asked:
 def _record(job: _Job, asked: Asked, found: _Found) -> Record:
     completions = found.completions
     grades = [_grade(job, completion) for completion in completions]
-    told = asked._asdict()
-    del told["count"]
+    told = asked._asdict() | {"answers": tuple(completion.answer for completion in completions)}
     return Record(
         **told,
-        answers=tuple(completion.answer for completion in completions),
         scores=tuple(grade.score for grade in grades),
         ended=tuple(completion.ended for completion in completions),
         tokens=tuple(completion.tokens for completion in completions),
