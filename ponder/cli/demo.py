@@ -1,6 +1,7 @@
 """`ponder demo`: a few held-out problems thought through on screen, then a small table of all tasks."""
 
 import time
+from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from ponder.evaluate.run import Settings
 from ponder.evaluate.summary import Summary, summarize
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS
+from ponder.text.effort import Plan
 from ponder.types import Effort, Ended, Message, Problem, Split
 
 SHOWN = 5
@@ -35,7 +37,8 @@ def demo(
 
     Example: ponder demo --seed 7
     """
-    thinker = open_thinker(model, device, None, 0.0, 1.0, seed, False, json)
+    # One chain, whatever the effort means to the model: it is to be watched, and the table is of single chains.
+    thinker = replace(open_thinker(model, device, None, 0.0, 1.0, seed, False, json), asked=Plan())
     effort = thinker.model.effort(None)
     started = time.monotonic()
     shown: list[dict[str, Any]] = []

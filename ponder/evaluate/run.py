@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ponder.errors import ConfigError
 from ponder.evaluate.problems import ProblemSet
@@ -344,7 +344,7 @@ def _asked(job: _Job, settings: Settings, want: _Want) -> Asked:
 def _record(job: _Job, asked: Asked, found: _Found) -> Record:
     completions = found.completions
     grades = [_grade(job, completion) for completion in completions]
-    told = asked._asdict() | {"answers": tuple(completion.answer for completion in completions)}
+    told: dict[str, Any] = asked._asdict() | {"answers": tuple(completion.answer for completion in completions)}
     return Record(
         **told,
         scores=tuple(grade.score for grade in grades),

@@ -246,6 +246,13 @@ def test_eval_says_when_there_are_too_few_problems(run, scripted, monkeypatch):
     assert "has only 3 distinct problems, not 50" in outcome.err and outcome.code == 0
 
 
+def test_demo_watches_one_chain_whatever_the_effort_means(run, scripted, monkeypatch):
+    planned = replace(models.load(), plans={Effort.MEDIUM: Plan(search="majority", samples=4, temperature=1.0)})
+    monkeypatch.setattr(models, "load", lambda *_: planned)
+    outcome = run("demo", "--n", "1", "--json")
+    assert outcome.code == 0 and "discarded" not in json.loads(outcome.out)["problems"][0]["tokens"]
+
+
 def test_demo(run, scripted):
     told = json.loads(run("demo", "--n", "2", "--json").out)
     assert {one["effort"] for one in told["summary"]} == {"none", "medium"}
