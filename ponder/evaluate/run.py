@@ -34,6 +34,8 @@ BY_EFFORT = "effort"
 """In place of a search: what each effort means to this model, by its own plans."""
 DRAWN = (SINGLE, *VOTES, ADAPTIVE)
 """The searches that all read the same chains."""
+DIGITS = 4
+"""Of a value in a record."""
 OnProgress = Callable[[int, int, float], None]
 """Called with the number of requests that are done, of all there are, and the share of all tokens that is done."""
 
@@ -350,6 +352,12 @@ def _record(job: _Job, asked: Asked, found: _Found) -> Record:
         scores=tuple(grade.score for grade in grades),
         ended=tuple(completion.ended for completion in completions),
         tokens=tuple(completion.tokens for completion in completions),
-        values=tuple(found.values) if any(value is not None for value in found.values) else (),
+        values=_kept(found.values),
         notes=tuple(grade.note for grade in grades),
     )
+
+
+def _kept(values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Values without the last digits, which depend on what shared their batch; nothing where there are none."""
+    rounded = tuple(None if value is None else round(value, DIGITS) for value in values)
+    return rounded if any(value is not None for value in rounded) else ()
