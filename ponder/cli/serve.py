@@ -1,5 +1,6 @@
 """`ponder serve`: a model behind OpenAI's API."""
 
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from ponder.cli.models import (
 )
 from ponder.cli.think import Plan, SearchOption, WidthOption
 from ponder.errors import ConfigError
-from ponder.search import ONE_CHAIN
 from ponder.text.effort import Budget
 from ponder.types import Effort
 
@@ -54,9 +54,7 @@ def serve(
     ] = "reasoning_content",
     temperature: TemperatureOption = 0.0,
     search: SearchOption = "single",
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, help="How many candidates a search draws.")
-    ] = 1,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="How many candidates a search draws.")] = 1,
     width: WidthOption = None,
     answer_tokens: Annotated[
         int, typer.Option("--answer-tokens", min=1, help="Tokens reserved for each answer.")
@@ -102,6 +100,7 @@ def serve(
     keys = read_keys(api_key_file) if api_key_file else None
     costs = _price(price)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     loaded = models.load(model, device, server)
     settings = Settings(
         model=loaded.name,
@@ -119,8 +118,9 @@ def serve(
     app = application(settings, Worker(loaded.sampler, loaded.dialect))
     if keys is None and host not in ("127.0.0.1", "::1", "localhost"):
         output.note("anybody who can reach this address is let in: --api-key-file closes it", style="yellow")
-    output.note(f"{loaded.name} at http://{host}:{port}/v1; Ctrl-C stops it")
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS)
+    output.note(f"{loaded.name} at http://{host}:{listening.getsockname()[1]}/v1; Ctrl-C stops it")
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS)
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _budgets(plan: Plan, answer: int) -> Mapping[Effort, Budget]:

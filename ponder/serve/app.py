@@ -22,7 +22,7 @@ from ponder.serve.gate import Gate
 from ponder.serve.meter import Meter
 from ponder.serve.refusal import Refusal, invalid, refusal_of
 from ponder.serve.settings import Settings
-from ponder.serve.sse import Events, unless_gone
+from ponder.serve.sse import Events, Gone, unless_gone
 from ponder.serve.usage import dollars, total
 from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
 from ponder.serve.worker import Done, Event, Worker
@@ -40,7 +40,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         500: "The server or its model failed.",
     }.items()
 }
-STREAMS = {200: {"description": "The reply; with `stream`, as events.", "content": {"text/event-stream": {}}}}
+STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The reply; with `stream`, as events.", "content": {"text/event-stream": {}}}
+}
+STOPPED: dict[int | str, dict[str, Any]] = {503: {"model": ErrorReply, "description": "The engine has stopped."}}
 
 
 class Json(Response):
@@ -116,7 +119,7 @@ class Api:
     def _headers(self, ask: Ask, dones: list[Done] | None = None) -> dict[str, str]:
         headers = {"x-ponder-effort": str(ask.effort)}
         if ask.ignored:
-            headers["x-ignored-params"] = ", ".join(quote(name[:64]) for name in ask.ignored[:32])
+            headers["x-ignored-params"] = ", ".join(quote(name[:64], errors="replace") for name in ask.ignored[:32])
         if dones and self.settings.price:
             headers["x-ponder-cost"] = dollars(total(dones), self.settings.price)
         return headers
@@ -146,9 +149,8 @@ def application(settings: Settings, worker: Worker) -> ASGIApp:
     gets = {"/v1/models": api.models, "/v1/models/{id:path}": api.model, "/metrics": api.metrics}
     for path, answer in gets.items():
         app.add_api_route(path, answer, methods=["GET"], response_class=Json)
-    stopped = {503: {"model": ErrorReply, "description": "The engine has stopped."}}
-    app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=stopped)
-    for kind in (Refusal, PonderError, RequestValidationError, HTTPException):
+    app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=STOPPED)
+    for kind in (Refusal, PonderError, RequestValidationError, HTTPException, Gone, Exception):
         app.add_exception_handler(kind, _refuse)
     _describe(app)
     return Gate(app, settings, api.meter)
@@ -178,6 +180,8 @@ async def _all(request: Request, events: AsyncGenerator[tuple[int, Event]]) -> l
 
 async def _refuse(request: Request, error: Exception) -> Response:
     match error:
+        case Gone():
+            return Response(status_code=499)
         case RequestValidationError():
             refusal = _unreadable(error)
         case HTTPException(status_code=404):

@@ -55,9 +55,7 @@ class Ask:
     def requests(self) -> list[Request]:
         """One for each choice; where the client names no seed, its id does."""
         seed = seed_for("serve", self.id) if self.seed is None else self.seed
-        first = Request(
-            self.messages, self.effort, self.temperature, self.top_p, seed, self.budget, self.search
-        )
+        first = Request(self.messages, self.effort, self.temperature, self.top_p, seed, self.budget, self.search)
         return [first, *(replace(first, seed=seed_for(seed, "choice", i)) for i in range(1, self.choices))]
 
     def cut(self, done: Done) -> bool:
@@ -70,6 +68,8 @@ def chat_ask(body: ChatBody, settings: Settings) -> Ask:
     ignored = _checked(body, settings)
     effort, budget, capped = _budget(body, settings, body.max_completion_tokens or body.max_tokens)
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    for text in stop:
+        _whole(text, "stop")
     if "" in stop:
         raise invalid("An empty text in 'stop' would end every answer before it begins.", "stop")
     return Ask(
@@ -193,7 +193,7 @@ def _effort_name(body: Body) -> str:
 
 def _input(body: ResponsesBody) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """A response's conversation, and the reasoning items that were left out of it."""
-    first = (Message("system", body.instructions),) if body.instructions else ()
+    first = (Message("system", _whole(body.instructions, "instructions")),) if body.instructions else ()
     if isinstance(body.input, str):
         return (*first, Message("user", body.input)), ()
     messages = [_item(item, f"input[{at}]") for at, item in enumerate(body.input) if item.type != "reasoning"]
@@ -234,9 +234,18 @@ def _message(role: str, content: str | Sequence[Part] | None, where: str) -> Mes
 
 def _text(content: str | Sequence[Part] | None, where: str) -> str:
     if content is None or isinstance(content, str):
-        return content or ""
+        return _whole(content or "", where)
     for at, part in enumerate(content):
         if part.type not in TEXT_PARTS:
             name = f"{where}.content[{at}]"
             raise invalid(f"'{name}' is of type {part.type!r}; this model reads text.", name, "unsupported_value")
-    return "".join(part.text or part.refusal or "" for part in content)
+    return _whole("".join(part.text or part.refusal or "" for part in content), where)
+
+
+def _whole(text: str, where: str) -> str:
+    """The text, refused where it holds half a character, which no model reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        raise invalid(f"'{where}' holds half a character at {err.start}: send whole ones.", where) from None
+    return text

@@ -1,4 +1,4 @@
-"""What every request passes: an id, a key, a body of limited size, a free place; and errors that always have a shape."""
+"""What every request passes: an id, a key, a body of limited size, a free place; and errors always have a shape."""
 
 import asyncio
 import logging
@@ -69,10 +69,11 @@ class Gate:
             await self._let_in(scope, receive, reply)
         except (Gone, ClientDisconnect):
             log.info("%s: the client left", reply.id)
-        except Exception as err:
-            log.exception("%s failed", reply.id)
+        except Exception as err:  # where a 500 has been sent, that was told and logged already
             if reply.status == 0:
                 await reply.refuse(refusal_of(err))
+            elif reply.status < 500:
+                log.exception("%s broke off", reply.id)
         finally:
             path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
             self.meter.replied(path, reply.status, time.monotonic() - reply.start)

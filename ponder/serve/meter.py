@@ -21,7 +21,11 @@ class Meter:
         )
         self._tokens = Counter("ponder_tokens", "Tokens, by what they were.", ("kind",), registry=self.registry)
         self._seconds = Histogram(
-            "ponder_request_seconds", "From request to end of reply.", ("path",), registry=self.registry, buckets=SECONDS
+            "ponder_request_seconds",
+            "From request to end of reply.",
+            ("path",),
+            registry=self.registry,
+            buckets=SECONDS,
         )
         self._summary = Histogram(
             "ponder_first_summary_seconds", "From request to first summary.", registry=self.registry, buckets=SECONDS

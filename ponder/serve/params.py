@@ -7,7 +7,7 @@ from ponder.serve.refusal import Refusal, invalid, unsupported
 from ponder.serve.wire import Body, ChatBody, ResponsesBody
 
 _BOTH = {"model", "reasoning", "temperature", "top_p", "seed", "stream", "stream_options"}
-HONOURED = {
+HONOURED: Mapping[type[Body], set[str]] = {
     ChatBody: _BOTH
     | {"messages", "reasoning_effort", "max_completion_tokens", "max_tokens", "n", "stop", "thinking"}
     | {"chat_template_kwargs"},
@@ -34,8 +34,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "reasoning.mode": ("standard",),
 }
 """Values that ask for what is done anyway."""
-HARMLESS = {"metadata", "user", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
-HARMLESS |= {"service_tier", "include", "truncation"}
+_TAGS = ("metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier")
+HARMLESS = frozenset({*_TAGS, "store", "include", "truncation"})
 """What o1 took, too, and what changes no answer: not even `--strict` refuses it."""
 DEFAULTS: Mapping[str, float] = {"temperature": 1, "top_p": 1, "n": 1, "frequency_penalty": 0, "presence_penalty": 0}
 """What o1 took in no other value."""

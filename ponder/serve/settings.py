@@ -1,7 +1,7 @@
 """What an operator decides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ponder.serve.keys import Keys
 from ponder.text.effort import BUDGETS, Budget
@@ -31,7 +31,7 @@ class Settings:
     """Whether the model was taught to answer without thinking."""
     dialect: str = "blocks"
     search: str = "single"
-    budgets: Mapping[Effort, Budget] = BUDGETS
+    budgets: Mapping[Effort, Budget] = field(default_factory=lambda: BUDGETS)
     temperature: float = 0.0
     """Where a request gives none."""
     expose_thoughts: bool = False

@@ -82,7 +82,9 @@ class Answer:
             self._sent = text
 
     def _certain(self) -> str:
-        text = self._text if self.dialect.folds else self._text.strip()
+        # Of broken characters, the parts that come one by one may read otherwise than the whole.
+        text = self._text.partition("\N{REPLACEMENT CHARACTER}")[0]
+        text = text if self.dialect.folds else text.strip()
         at = [text.find(stop) for stop in self.stop if stop in text]
         held = max((len(stop) - 1 for stop in self.stop), default=0)
         return text[: min(at)] if at else text[: max(0, len(text) - held)]
