@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from ponder import __version__
@@ -40,10 +40,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         500: "The server or its model failed.",
     }.items()
 }
+OBJECT: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
 STREAMS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The reply; with `stream`, as events.", "content": {"text/event-stream": {}}}
+    200: {
+        "description": "The reply; with `stream`, as events.",
+        "content": OBJECT | {"text/event-stream": {"schema": {"type": "string"}}},
+    }
 }
-STOPPED: dict[int | str, dict[str, Any]] = {503: {"model": ErrorReply, "description": "The engine has stopped."}}
+PLAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The reply.", "content": OBJECT}}
+STOPPED = PLAIN | {503: {"model": ErrorReply, "description": "The engine has stopped."}}
 
 
 class Json(Response):
@@ -146,9 +151,9 @@ def application(settings: Settings, worker: Worker) -> ASGIApp:
     posts = {"/v1/chat/completions": api.chat, "/v1/responses": api.respond}
     for path, answer in posts.items():
         app.add_api_route(path, answer, methods=["POST"], response_class=Json, responses=STREAMS)
-    gets = {"/v1/models": api.models, "/v1/models/{id:path}": api.model, "/metrics": api.metrics}
-    for path, answer in gets.items():
-        app.add_api_route(path, answer, methods=["GET"], response_class=Json)
+    for path, answer in {"/v1/models": api.models, "/v1/models/{id:path}": api.model}.items():
+        app.add_api_route(path, answer, methods=["GET"], response_class=Json, responses=PLAIN)
+    app.add_api_route("/metrics", api.metrics, methods=["GET"], response_class=PlainTextResponse)
     app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=STOPPED)
     for kind in (Refusal, PonderError, RequestValidationError, HTTPException, Gone, Exception):
         app.add_exception_handler(kind, _refuse)

@@ -29,7 +29,6 @@ class Settings:
     """The name that clients use."""
     direct: bool = False
     """Whether the model was taught to answer without thinking."""
-    dialect: str = "blocks"
     search: str = "single"
     budgets: Mapping[Effort, Budget] = field(default_factory=lambda: BUDGETS)
     temperature: float = 0.0

@@ -101,8 +101,8 @@ def serve() -> Iterator[Serve]:
     """Serves a sampler, or a script for all prompts."""
     workers: list[Worker] = []
 
-    def make(script: Any = USUAL, sampler: Sampler | None = None, **settings: Any) -> Served:
-        worker = Worker(sampler or ScriptedSampler(AnyPrompt(script)))
+    def make(script: Any = USUAL, sampler: Sampler | None = None, dialect: str = "blocks", **settings: Any) -> Served:
+        worker = Worker(sampler or ScriptedSampler(AnyPrompt(script)), dialect)
         workers.append(worker)
         return Served(application(Settings(**({"model": "m"} | settings)), worker), worker)
 

@@ -164,3 +164,21 @@ def test_json_is_ascii_and_survives_any_text(serve: Serve, events: Events) -> No
     told = events(served.chat(stream=True))
     assert "".join(one["choices"][0]["delta"].get("content", "") for one in told) == "½ 😀 \N{LINE SEPARATOR}"
     assert json.loads(served.chat().text)
+
+
+def test_a_model_that_thinks_in_tags_shows_its_answer_alone(serve: Serve, plain: Any, events: Events) -> None:
+    from ponder.engine.local import LocalSampler
+    from ponder.model.checkpoint import load_checkpoint
+
+    chains = (("\n", "a", "b", "</think>"), ("\n\n", "4", "2", "<|im_end|>"))
+    follows = {one: other for chain in chains for one, other in zip(chain, chain[1:], strict=False)}
+    served = serve(sampler=LocalSampler(load_checkpoint(plain(follows))), dialect="think_tags")
+    reply = served.chat("what is 6*7?").json()
+    message, usage = reply["choices"][0]["message"], reply["usage"]
+    assert message["content"] == "42" and "reasoning_content" not in message
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == 3 == usage["completion_tokens"] - 3
+    told = [one["choices"][0]["delta"] for one in events(served.chat("what is 6*7?", stream=True))]
+    assert [delta["content"] for delta in told if delta.get("content")] == ["4", "2"]
+    cut = served.chat("what is 6*7?", stop="2", stream=True)
+    assert "".join(one["choices"][0]["delta"].get("content", "") for one in events(cut)) == "4"
+    assert served.respond("what is 6*7?").json()["output"][0]["summary"] == []
