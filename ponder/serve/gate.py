@@ -85,20 +85,25 @@ class Gate:
         if keys and path not in OPEN_PATHS and not keys.allow(headers.get("authorization")):
             await reply.refuse(Refusal(401, "The API key is missing or wrong.", code="invalid_api_key"))
             return
+        try:
+            body = await self._read(headers, receive)
+        except Refusal as refusal:
+            await reply.refuse(refusal)
+            return
+        # Only now: whoever sends slowly must not hold a place.
         if thinks and self._thinking >= self.settings.most_requests:
             message = f"This server thinks about {self.settings.most_requests} requests at once: try again soon."
             await reply.refuse(Refusal(429, message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS))
             return
-        self._thinking += thinks
-        self.meter.thinking.set(self._thinking)
+        self._count(thinks)
         try:
-            body = await self._read(headers, receive)
             await self.app(scope, _again(body, receive), reply.pass_on)
-        except Refusal as refusal:
-            await reply.refuse(refusal)
         finally:
-            self._thinking -= thinks
-            self.meter.thinking.set(self._thinking)
+            self._count(-thinks)
+
+    def _count(self, more: int) -> None:
+        self._thinking += more
+        self.meter.thinking.set(self._thinking)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         """The whole body, within its limits of size and time."""
