@@ -81,6 +81,12 @@ def test_a_port_in_use_is_one_sentence(client: httpx.Client, micro_checkpoint: P
     assert outcome.returncode == 2 and "ddress already in use" in outcome.stderr and "Traceback" not in outcome.stderr
 
 
-def test_it_stops_when_it_is_told_to(client: httpx.Client, process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGTERM)
+def test_told_to_stop_it_finishes_what_it_streams(client: httpx.Client, process: "subprocess.Popen[str]") -> None:
+    body = BODY | {"n": 16, "temperature": 1, "reasoning_effort": "max", "stream": True}
+    with client.stream("POST", "/v1/chat/completions", json=body) as reply:
+        lines = reply.iter_lines()
+        first = next(lines)
+        process.send_signal(signal.SIGTERM)
+        data = [line for line in [first, *lines] if line.startswith("data: ")]
+    assert data[-1] == "data: [DONE]" and sum('"finish_reason":"' in line for line in data) == 16
     assert process.wait(20) in (0, -signal.SIGTERM)
