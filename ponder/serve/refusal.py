@@ -60,7 +60,8 @@ def refusal_of(error: Exception) -> Refusal:
         case ProblemError() | ConfigError():
             return invalid(str(error))
         case PonderError():
-            return Refusal(500, f"The model could not answer: {error}", code="model_error")
+            log.error("the model could not answer: %s", error)  # it may name machines that clients need not know
+            return Refusal(500, "The model could not answer; the server's log says why.", code="model_error")
         case _:
             log.exception("a request failed", exc_info=error)
             return Refusal(500, "The server failed; its log has more under this request's id.", code="internal_error")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
+from ponder.serve.refusal import Refusal
 from ponder.text import format
 from ponder.text.format import DIALECTS, Dialect, Place
 from ponder.text.stream import Delta, Stream
@@ -209,7 +210,7 @@ class Worker:
         followed = Followed(self.sampler, DIALECTS[self.dialect], stop, request.search in LIVE, tell)
         completion = await think_one(request, followed)
         if completion.ended is Ended.MALFORMED:
-            raise SamplerError("it broke its format: try another seed")
+            raise Refusal(500, "The model broke its format: try another seed.", code="model_error")
         if not followed.live:
             for block in completion.blocks:
                 tell(Folded(block))

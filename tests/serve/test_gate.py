@@ -211,6 +211,7 @@ def test_a_failure_is_told_with_a_status_or_in_the_stream(serve: Serve, events: 
     served = serve(failing)
     for reply in (served.chat(), served.respond()):
         assert reply.status_code == 500 and reply.json()["error"]["type"] == "server_error"
+        assert "broke" not in reply.text
     told = events(served.chat(stream=True))
     assert told[-1]["error"]["code"] == "model_error" and "choices" in told[0]
     told = events(served.respond(stream=True))
