@@ -1,7 +1,7 @@
 """How long to think: the one table from effort to what it buys, and from a thought's real length to its effort."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ponder.errors import ConfigError
 from ponder.types import Effort
@@ -32,6 +32,22 @@ BUDGETS: Mapping[Effort, Budget] = {
     Effort.XHIGH: Budget(4096),
     Effort.MAX: Budget(8192),
 }
+
+LEAST_ANSWER = 32
+"""So many tokens of a limit on everything are the answer's before anything is thought."""
+
+
+def within(budget: Budget, tokens: int) -> Budget:
+    """The budget where thinking and answer, of all samples together, take at most so many tokens; at least one.
+
+    An answer always has its share; what thinking does not need is the answer's too, up to what the budget gives it.
+    """
+    if tokens < budget.samples * LEAST_ANSWER:
+        budget = replace(budget, samples=1, width=1)
+    most = tokens // budget.samples
+    reserved = min(budget.answer, max(most // 4, min(most, LEAST_ANSWER)))
+    thinking = min(budget.thinking, most - reserved)
+    return replace(budget, thinking=thinking, answer=min(budget.answer, most - thinking))
 
 
 def effort_named(name: str) -> Effort:

@@ -1,9 +1,13 @@
 """The effort table grows, and always leaves room for the answer."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ponder.errors import ConfigError
-from ponder.text.effort import BUDGETS, effort_named, smallest_effort
+from ponder.text.effort import BUDGETS, Budget, effort_named, smallest_effort, within
 from ponder.types import Effort
 
 
@@ -22,3 +26,11 @@ def test_unknown_effort_names_the_known_ones() -> None:
 def test_smallest_effort_holds_the_thought(effort: Effort) -> None:
     assert smallest_effort(BUDGETS[effort].thinking) is effort
     assert smallest_effort(BUDGETS[effort].thinking + 1) is not effort
+
+
+@given(st.integers(1, 20_000), st.sampled_from(list(BUDGETS.values())), st.integers(1, 8))
+def test_a_limit_on_everything_leaves_room_for_an_answer(most: int, budget: Budget, samples: int) -> None:
+    small = within(replace(budget, samples=samples, width=samples), most)
+    assert small.samples * (small.thinking + small.answer) <= most and small.answer >= min(32, most)
+    assert small.thinking <= budget.thinking and small.answer <= budget.answer and small.samples in (1, samples)
+    assert within(budget, 100_000) == budget
