@@ -21,6 +21,7 @@ ORDER = (
     ("runs",),
     ("train",),
     ("evaluate",),
+    ("serve",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

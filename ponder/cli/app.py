@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ponder import __version__
-from ponder.cli import demo, doctor, evaluate, output, report, tasks, think, train, train_reward
+from ponder.cli import demo, doctor, evaluate, output, report, serve, tasks, think, train, train_reward
 from ponder.errors import PonderError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("think")(think.think)
 app.command("chat")(think.chat)
+app.command("serve")(serve.serve)
 app.add_typer(tasks.app, name="tasks")
 train.app.command("reward")(train_reward.reward)
 app.add_typer(train.app, name="train")

@@ -12,7 +12,20 @@ from ponder.cli import models, output
 from ponder.cli.output import JsonOption
 from ponder.errors import PonderError
 
-NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "httpx", "pydantic", "pyyaml", "typer", "rich")
+NEEDED = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "httpx",
+    "pydantic",
+    "pyyaml",
+    "typer",
+    "rich",
+    "fastapi",
+    "uvicorn",
+)
 OPTIONAL = {
     "reasoning-gym": "pip install 'ponder[gym]' brings `ponder eval --gym`",
     "matplotlib": "pip install 'ponder[plots]' brings `ponder report`",

@@ -54,6 +54,9 @@ ThoughtsOption = Annotated[
     bool, typer.Option("--show-thoughts", help="Keep the thoughts of each block, dimmed, on stderr (and in --json).")
 ]
 SearchOption = Annotated[
+    str, typer.Option("--search", help=f"How to search among thoughts: {', '.join(SEARCHES)}.", metavar="NAME")
+]
+OwnSearchOption = Annotated[
     str | None,
     typer.Option(
         "--search",
@@ -128,7 +131,7 @@ def think(
     top_p: TopPOption = 1.0,
     seed: SeedOption = 0,
     show_thoughts: ThoughtsOption = False,
-    search: SearchOption = None,
+    search: OwnSearchOption = None,
     samples: Annotated[
         int | None,
         typer.Option("--samples", min=1, help="How many candidates a search draws.", show_default="1; 16 for --search"),

@@ -9,7 +9,7 @@ import torch
 from ponder.engine.ear import Decoder, Ear
 from ponder.engine.grammar import Grammar
 from ponder.engine.scheduler import Written
-from ponder.errors import SamplerError
+from ponder.errors import ContextError
 from ponder.interfaces import Extension, Hear, Limit, Prefix
 from ponder.text.format import Piece, Place
 from ponder.types import Block, Ended, Rating, Segment
@@ -46,7 +46,7 @@ class Form(Protocol):
     def bounded(self, limit: Limit, context: Context, prefix: Prefix) -> Limit | None:
         """A limit that keeps to the window, however long the whole thought may become.
 
-        None where there is no room for another block; raises SamplerError where there is none for the answer.
+        None where there is no room for another block; raises ContextError where there is none for the answer.
         """
         ...
 
@@ -63,18 +63,18 @@ def check_length(prefix: Prefix, longest: int) -> None:
     """Refuses a conversation that is far too long to be encoded."""
     size = sum(len(message.content) for message in prefix.messages)
     if size > MOST_CHARACTERS * longest:
-        raise SamplerError(f"the prompt has {size:,} characters, the model reads {longest} tokens: shorten the prompt")
+        raise ContextError(f"the prompt has {size:,} characters, the model reads {longest} tokens: shorten the prompt")
 
 
 def answer_fits(limit: Limit, context: Context, prefix: Prefix, room: int, longest: int) -> Limit:
     """The limit with an answer of at most `room` tokens, where the thought has taken more than was foreseen.
 
-    Raises SamplerError where it is the prompt that leaves too little.
+    Raises ContextError where it is the prompt that leaves too little.
     """
     if prefix.blocks:  # it answers with what is left
         limit = replace(limit, answer=max(1, min(limit.answer, room)))
     if limit.answer > room:
-        raise SamplerError(
+        raise ContextError(
             f"the prompt has {len(context.ids)} tokens and its answer up to {limit.answer}, but the model reads at "
             f"most {longest}: shorten the prompt"
         )

@@ -24,7 +24,7 @@ import torch.multiprocessing
 from ponder.engine.limits import check
 from ponder.engine.local import LocalSampler
 from ponder.engine.reader import version_of
-from ponder.engine.scheduler import MOST_BYTES, MOST_ROWS
+from ponder.engine.scheduler import MOST_BYTES, MOST_ROWS, least_bytes
 from ponder.errors import PonderError, SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.model.checkpoint import Checkpoint
@@ -127,6 +127,11 @@ class ParallelSampler:
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self.checkpoint, count = checkpoint, workers or os.cpu_count() or 1
+        if most_bytes < (least := count * least_bytes(checkpoint.network.shape)):
+            raise SamplerError(
+                f"a memory budget of {most_bytes:,} bytes is too small for {count} processes: give it at least "
+                f"{least:,}"
+            )
         self._version = version_of(checkpoint.network.share_memory())
         if checkpoint.head:
             checkpoint.head.share_memory()
@@ -161,8 +166,8 @@ class ParallelSampler:
         if not samplings:
             return []
         if (version := version_of(self.checkpoint.network)) != self._version:
-            self._version = version
             self.refresh()
+            self._version = version
         worker, number = self._worker_of(prefix.messages), next(self._numbers)
         worker.waiting[number] = _Waiting(asyncio.get_running_loop().create_future(), hear)
         worker.load += len(samplings)

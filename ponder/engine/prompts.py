@@ -5,6 +5,7 @@ what they find among their own tokens by the sums of the two softmaxes (Hydragen
 is to name its prompt.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -61,7 +62,7 @@ class _Shelf:
 
     def more(self) -> int:
         """How many prompts it would grow by for one more; none where a number is free."""
-        return 0 if 0 in self.users or len(self.users) < self.room else max(1, self.room // 2)
+        return 0 if 0 in self.users or len(self.users) < self.room else _more(self.room)
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,19 @@ class Prompts:
         """Tokens that shelves with these prompts alone would have room for."""
         return sum(spot.columns for spot in {spot for spot in spots if spot})
 
-    def growth(self, ids: tuple[int, ...]) -> int:
-        """By how many tokens the shelves would grow for a prompt."""
-        columns = _columns(len(ids))
-        shelf = self._shelves.get(columns)
-        return 0 if ids in self._spots else columns * (shelf.more() if shelf else 1)
+    def growth(self, prompts: Iterable[tuple[int, ...]]) -> int:
+        """By how many tokens the shelves would grow for these prompts together."""
+        joining = Counter(_columns(len(ids)) for ids in set(prompts) if ids not in self._spots)
+        grown = 0
+        for columns, count in joining.items():
+            shelf = self._shelves.get(columns)
+            room = before = shelf.room if shelf else 0
+            count -= shelf.users.count(0) + room - len(shelf.users) if shelf else 0
+            while count > 0:
+                more = _more(room)
+                room, count = room + more, count - more
+            grown += columns * (room - before)
+        return grown
 
     def join(self, ids: tuple[int, ...], spans: Iterable[Span]) -> Spot:
         """One more row begins with this prompt, whose keys and values these are."""
@@ -211,6 +220,11 @@ class Prompts:
         keys, values = torch.zeros(2, layers, 0, heads, columns, dim, device=self._device)
         self._shelves[columns] = _Shelf(keys, values)
         return self._shelves[columns]
+
+
+def _more(room: int) -> int:
+    """By how many prompts a full shelf grows."""
+    return max(1, room // 2)
 
 
 def _columns(tokens: int) -> int:

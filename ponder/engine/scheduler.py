@@ -204,24 +204,30 @@ class Scheduler:
         """Seat waiting samples, each job in its turn, while there are rows, memory, and time to read."""
         joining: list[_Joining] = []
         contexts = dict[tuple[int, ...], Known]()
-        used, tokens, prompts = sum(owner is not None for owner in self._owners), 1, dict[tuple[int, ...], int]()
+        used, tokens = sum(owner is not None for owner in self._owners), 1
+        prompts, grown = set[tuple[int, ...]](), 0
         while self._waiting:
             job = self._waiting[0]
-            # Where memory is short, a prompt that stands apart, with its shelf, might not fit where a plain row does.
-            shares = job.shared > 0 and self._wanted[job.prompt] > 1 and (used > 0 or len(joining) > 0)
-            tokens = max(tokens, len(job.context) + 1 - shares * job.shared)
-            rows = max(used + len(joining) + 1, len(self._owners))
-            grown = prompts | ({job.prompt: self._slots.prompts.growth(job.prompt)} if shares else {})
             if used + len(joining) >= self.most_rows:
                 break
-            if rows * self._slots.columns_for(tokens) + self._slots.prompts.tokens + sum(grown.values()) > self._room:
+            rows = max(used + len(joining) + 1, len(self._owners))
+            shares = job.shared > 0 and self._wanted[job.prompt] > 1
+            with_it = (
+                self._slots.prompts.growth(prompts | {job.prompt}) if shares and job.prompt not in prompts else grown
+            )
+            own = max(tokens, len(job.context) + 1 - shares * job.shared)
+            if shares and not (used or joining) and not self._fits(rows, own, with_it):
+                # Where memory is short, a prompt that stands apart, with its shelf, may not fit where a plain row does.
+                shares, with_it, own = False, 0, len(job.context) + 1
+            if not self._fits(rows, own, with_it):
                 if joining or not self._trim():
                     break
                 continue
-            contexts[job.context] = Known(job.shared, job.after)
-            if joining and max(map(len, contexts)) * len(contexts) > self._reader.at_once:
+            known = contexts | {job.context: Known(job.shared, job.after)}
+            if joining and max(map(len, known)) * len(known) > self._reader.at_once:
                 break
-            prompts = grown
+            contexts, tokens, grown = known, own, with_it
+            prompts |= {job.prompt} if shares else set()
             self._waiting.popleft()
             joining.append(_Joining(job, job.pending.popleft(), shares))
             if job.pending:
@@ -231,6 +237,11 @@ class Scheduler:
         if self._reader.refresh():
             self._slots.prompts.forget()
         self._seat(joining, self._reader.read(contexts))
+
+    def _fits(self, rows: int, tokens: int, grown: int) -> bool:
+        """Whether there is room for so many rows of so many own tokens, where the prompts grow by so many."""
+        room = rows * self._slots.columns_for(tokens) + self._slots.prompts.tokens + grown
+        return room <= self._room
 
     def _seat(self, joining: list[_Joining], read: Mapping[tuple[int, ...], Read]) -> None:
         slots = [slot for slot, owner in enumerate(self._owners) if owner is None]

@@ -1,6 +1,7 @@
 """How good ratings are: do they rank right above wrong, mean what they say, and find the first error?"""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -149,10 +150,12 @@ def _within(judged: Sequence[Judged]) -> float | None:
 
 
 def bins(rated: Sequence[Rated], count: int = BINS) -> list[Bin]:
-    """The ratings from low to high in bins of equal mass, as nearly as it goes."""
-    ordered = sorted(rated)
-    edges = [round(i * len(ordered) / count) for i in range(count + 1)]
-    groups = [ordered[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    """The ratings from low to high in bins of equal mass, as nearly as it goes: equal ratings stay in one bin."""
+    ordered = sorted(rated, key=lambda one: one.said)
+    ends = [bisect_right(ordered, one.said, key=lambda other: other.said) for one in ordered]
+    cuts = {round(i * len(ordered) / count) for i in range(1, count + 1)}
+    edges = sorted({0, *(ends[cut - 1] for cut in cuts if cut)})
+    groups = [ordered[a:b] for a, b in zip(edges, edges[1:], strict=False)]
     return [
         Bin(sum(one.said for one in group) / len(group), sum(one.true for one in group) / len(group), len(group))
         for group in groups

@@ -122,11 +122,17 @@ class MonteCarlo:
         if found is None:
             # What a state's continuations draw depends on the state alone, not on who asked first or how many did.
             found = self._known[key] = asyncio.ensure_future(self._ask(problem, prefix, key[1]))
-            estimate = await found
+            found.add_done_callback(lambda done: self._forget(key, done))
+            estimate = await asyncio.shield(found)  # others may wait for it too
             self.cost += estimate.cost
             return estimate
         self.cost += Cost(reused=1)
         return replace(await asyncio.shield(found), cost=Cost(reused=1))
+
+    def _forget(self, key: "tuple[str, State]", asked: "asyncio.Future[Estimate]") -> None:
+        """What has failed may be asked again."""
+        if asked.cancelled() or asked.exception():
+            self._known.pop(key, None)
 
     async def label(
         self, problem: Problem, effort: Effort, completion: Completion, grade: Grade, search: str = "linear"

@@ -72,6 +72,23 @@ def usual_width(samples: int) -> int:
     return next((width for width in range(int(max(samples, 1) ** 0.5), 0, -1) if samples % width == 0), 1)
 
 
+LEAST_ANSWER = 32
+"""So many tokens of a limit on everything are the answer's before anything is thought."""
+
+
+def within(budget: Budget, tokens: int) -> Budget:
+    """The budget where thinking and answer, of all samples together, take at most so many tokens; at least one.
+
+    An answer always has its share; what thinking does not need is the answer's too, up to what the budget gives it.
+    """
+    if tokens < budget.samples * LEAST_ANSWER:
+        budget = replace(budget, samples=1, width=1)
+    most = tokens // budget.samples
+    reserved = min(budget.answer, max(most // 4, min(most, LEAST_ANSWER)))
+    thinking = min(budget.thinking, most - reserved)
+    return replace(budget, thinking=thinking, answer=min(budget.answer, most - thinking))
+
+
 def effort_named(name: str) -> Effort:
     """The effort of that name; unknown names list the known ones."""
     try:

@@ -72,7 +72,7 @@ def test_a_prompt_stands_as_long_as_it_has_rows(program: list[tuple[str, int]]) 
     prompts, rows = Prompts(SHAPE, CPU), list[tuple[int, Spot]]()
     for what, number in program:
         if what == "join":
-            before, grown = prompts.tokens, prompts.growth(ids(number))
+            before, grown = prompts.tokens, prompts.growth([ids(number)])
             rows.append((number, prompts.join(ids(number), [span(len(ids(number)), number)])))
             assert prompts.tokens == before + grown
         elif what == "leave" and rows:
@@ -100,9 +100,9 @@ def test_nobody_joins_a_prompt_that_is_forgotten() -> None:
     new = prompts.join(ids(0), [span(3, 2)])
     assert new != old
     prompts.leave(old)
-    assert prompts.growth(ids(0)) == 0, "the newer one is still there"
+    assert prompts.growth([ids(0)]) == 0, "the newer one is still there"
     moved = prompts.compact()
-    assert moved == {new: Spot(64, 0)} and prompts.growth(ids(0)) == 0
+    assert moved == {new: Spot(64, 0)} and prompts.growth([ids(0)]) == 0
 
 
 def test_a_cut_goes_across_spans() -> None:
@@ -113,3 +113,16 @@ def test_a_cut_goes_across_spans() -> None:
         assert sum(one.tokens for one in found) == len(range(10)[start:stop])
         if found:
             assert torch.equal(torch.cat([one.keys for one in found], dim=2), whole.part(start, stop).keys)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 40), max_size=30))
+def test_growth_is_foretold_for_prompts_that_join_together(before: list[int], joining: list[int]) -> None:
+    prompts = Prompts(SHAPE, CPU)
+    spots = [prompts.join(ids(number), [span(len(ids(number)), number)]) for number in before]
+    for spot in spots[::2]:
+        prompts.leave(spot)
+    foretold = prompts.tokens + prompts.growth(ids(number) for number in joining)
+    for number in joining:
+        prompts.join(ids(number), [span(len(ids(number)), number)])
+    assert prompts.tokens == foretold

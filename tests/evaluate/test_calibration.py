@@ -50,10 +50,12 @@ def test_calibration_error_by_hand() -> None:
 @given(rated_lists, st.integers(1, 20))
 def test_bins_hold_everything_once_in_nearly_equal_parts(rated: list[Rated], count: int) -> None:
     found = bins(rated, count)
-    sizes = [one.size for one in found]
-    assert sum(sizes) == len(rated) and len(found) == min(count, len(rated))
+    assert sum(one.size for one in found) == len(rated) and len(found) <= min(count, len(rated))
+    assert all(a.said < b.said for a, b in zip(found, found[1:], strict=False))
+    once = [Rated(index / 64, one.true) for index, one in enumerate(rated)]
+    sizes = [one.size for one in bins(once, count)]
+    assert sum(sizes) == len(rated) and len(sizes) == min(count, len(rated))
     assert not sizes or max(sizes) - min(sizes) <= 1
-    assert all(a.said <= b.said + 1e-9 for a, b in zip(found, found[1:], strict=False))
     error = calibration_error(rated, count)
     assert error is None or 0 <= error <= 1
 
@@ -120,3 +122,14 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     assert list(curves) == ["value, end of answer", "value, blocks", "validity, blocks"]
     plot_reliability(curves, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_ratings_are_one_bin() -> None:
+    half = [Rated(0.5, index % 2 == 0) for index in range(100)]
+    assert [one.size for one in bins(half)] == [100]
+    assert calibration_error(half) == pytest.approx(0.0)
+    fifths = [Rated(said / 5, index < 20 * said) for said in range(6) for index in range(100)]
+    assert calibration_error(fifths) == pytest.approx(0.0, abs=1e-9)
+    assert sum(one.size for one in bins(fifths)) == 600
+    spread = [Rated(index / 300, index % 2 == 0) for index in range(300)]
+    assert [one.size for one in bins(spread)] == [20] * 15

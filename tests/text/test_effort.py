@@ -1,10 +1,14 @@
 """The effort table grows, and always leaves room for the answer."""
 
+from dataclasses import replace
+
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ponder.errors import ConfigError
-from ponder.text.effort import BUDGETS, Budget, Plan, effort_named, smallest_effort, usual_width
+from ponder.text.effort import BUDGETS, Budget, Plan, effort_named, smallest_effort, usual_width, within
 from ponder.types import Effort
 
 
@@ -41,3 +45,11 @@ def test_a_plan_is_the_efforts_budget_with_what_it_names() -> None:
 def test_a_plan_refuses_what_does_not_fit(wrong: dict[str, int]) -> None:
     with pytest.raises(pydantic.ValidationError):
         Plan.model_validate(wrong)
+
+
+@given(st.integers(1, 20_000), st.sampled_from(list(BUDGETS.values())), st.integers(1, 8))
+def test_a_limit_on_everything_leaves_room_for_an_answer(most: int, budget: Budget, samples: int) -> None:
+    small = within(replace(budget, samples=samples, width=samples), most)
+    assert small.samples * (small.thinking + small.answer) <= most and small.answer >= min(32, most)
+    assert small.thinking <= budget.thinking and small.answer <= budget.answer and small.samples in (1, samples)
+    assert within(budget, 100_000) == budget

@@ -1,0 +1,142 @@
+"""`ponder serve`: a model behind OpenAI's API."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponder.cli import models, output
+from ponder.cli.models import (
+    DeviceOption,
+    ModelOption,
+    TemperatureOption,
+    UpstreamDialectOption,
+    UpstreamKeyOption,
+    UpstreamModelOption,
+    UpstreamOption,
+    UpstreamWindowOption,
+)
+from ponder.cli.think import SearchOption, WidthOption
+from ponder.errors import ConfigError
+from ponder.search import check_plan
+from ponder.text.effort import Budget, Plan
+from ponder.types import Effort
+
+GRACE_SECONDS = 30
+"""So long streams may go on after the server was told to stop."""
+
+
+def serve(
+    model: ModelOption = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--api-key-file",
+            help="SHA-256 digests of the keys that are let in, one a line; without it everybody is.",
+            metavar="FILE",
+        ),
+    ] = None,
+    expose_thoughts: Annotated[
+        bool, typer.Option("--expose-thoughts", help="Show raw thoughts to requests that ask for them.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse parameters without effect, as o1 did.")] = False,
+    reasoning_field: Annotated[
+        str,
+        typer.Option(
+            "--reasoning-field",
+            help="Where chat replies carry summaries: reasoning_content, reasoning, both, none.",
+            metavar="NAME",
+        ),
+    ] = "reasoning_content",
+    temperature: TemperatureOption = 0.0,
+    search: SearchOption = "single",
+    samples: Annotated[int, typer.Option("--samples", min=1, help="How many candidates a search draws.")] = 1,
+    width: WidthOption = None,
+    answer_tokens: Annotated[
+        int, typer.Option("--answer-tokens", min=1, help="Tokens reserved for each answer.")
+    ] = Budget(0).answer,
+    requests: Annotated[
+        int, typer.Option("--requests", min=1, help="How many are thought about at once; others get a 429.")
+    ] = 512,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            "--price",
+            help="US dollars for a million tokens read and written, to tell costs.",
+            metavar="READ,WRITTEN",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    upstream: UpstreamOption = None,
+    upstream_model: UpstreamModelOption = None,
+    upstream_key_env: UpstreamKeyOption = None,
+    upstream_dialect: UpstreamDialectOption = models.Upstream.dialect,
+    upstream_window: UpstreamWindowOption = models.Upstream.window,
+) -> None:
+    """Serve a model: /v1/chat/completions, /v1/responses, /v1/models, /health, /metrics, /openapi.json.
+
+    Example: ponder serve --port 8000
+
+    Example: curl localhost:8000/v1/chat/completions -H 'content-type: application/json' -d '{"model": "ponder-mini",
+    "messages": [{"role": "user", "content": "What is 12 * 34?"}]}'
+    """
+    import uvicorn
+
+    from ponder.serve.app import application
+    from ponder.serve.keys import read_keys
+    from ponder.serve.settings import REASONING_FIELDS, Settings
+    from ponder.serve.worker import Worker
+
+    if reasoning_field not in REASONING_FIELDS:
+        raise ConfigError(f"--reasoning-field {reasoning_field} is unknown: it is {', '.join(REASONING_FIELDS)}")
+    models.check_sampling(temperature, 1.0)
+    plan = Plan(search=search, samples=samples, width=width)
+    check_plan(plan, temperature)
+    keys = read_keys(api_key_file) if api_key_file else None
+    costs = _price(price)
+    server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    loaded = models.load(model, device, server)
+    settings = Settings(
+        model=loaded.name,
+        direct=loaded.style == "direct",
+        search=search,
+        budgets=_budgets(plan, answer_tokens),
+        temperature=temperature,
+        expose_thoughts=expose_thoughts,
+        strict=strict,
+        reasoning_field=reasoning_field,
+        keys=keys,
+        price=costs,
+        most_requests=requests,
+    )
+    app = application(settings, Worker(loaded.sampler, loaded.dialect))
+    if keys is None and host not in ("127.0.0.1", "::1", "localhost"):
+        output.note("anybody who can reach this address is let in: --api-key-file closes it", style="yellow")
+    output.note(f"{loaded.name} at http://{host}:{listening.getsockname()[1]}/v1; Ctrl-C stops it")
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _budgets(plan: Plan, answer: int) -> Mapping[Effort, Budget]:
+    return {effort: replace(plan.budget(effort), answer=answer) for effort in Effort}
+
+
+def _price(given: str | None):
+    from ponder.serve.settings import Price
+
+    if given is None:
+        return None
+    try:
+        read, written = map(float, given.split(","))
+    except ValueError:
+        raise ConfigError(f"--price {given} does not fit: give two numbers, such as 0.15,0.60") from None
+    if not (0 <= read < float("inf") and 0 <= written < float("inf")):
+        raise ConfigError(f"--price {given} does not fit: prices are at least 0")
+    return Price(read, written)

@@ -1,0 +1,228 @@
+"""The API: which path answers what. `application` is all of it, as ASGI."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+from ponder import __version__
+from ponder.errors import PonderError
+from ponder.serve import chat, responses, sse
+from ponder.serve.ask import Ask, chat_ask, responses_ask
+from ponder.serve.gate import Gate
+from ponder.serve.meter import Meter
+from ponder.serve.refusal import Refusal, invalid, refusal_of
+from ponder.serve.settings import Settings
+from ponder.serve.sse import Events, Gone, unless_gone
+from ponder.serve.usage import dollars, total
+from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
+from ponder.serve.worker import Done, Event, Worker
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorReply, "description": what}
+    for status, what in {
+        400: "The request cannot be answered as it is.",
+        401: "The API key is missing or wrong.",
+        404: "No such model, or no such path.",
+        405: "The path knows no such method.",
+        408: "The body took too long to arrive.",
+        413: "The body is too large.",
+        429: "Too many requests are thought about.",
+        500: "The server or its model failed.",
+    }.items()
+}
+OBJECT: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The reply; with `stream`, as events.",
+        "content": OBJECT | {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+PLAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The reply.", "content": OBJECT}}
+STOPPED = PLAIN | {503: {"model": ErrorReply, "description": "The engine has stopped."}}
+
+
+class Json(Response):
+    """A JSON body in ASCII; see `sse.dumps`."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of any JSON value."""
+        return sse.dumps(content)
+
+
+@dataclass(frozen=True)
+class Api:
+    """The endpoints of one model."""
+
+    settings: Settings
+    worker: Worker
+    meter: Meter
+    started: int = field(default_factory=lambda: int(time.time()))
+
+    async def chat(self, body: ChatBody, request: Request) -> Response:
+        """Answer a conversation."""
+        ask = chat_ask(body, self.settings)
+        events = self._events(ask)
+        if body.stream:
+            usage = bool(body.stream_options and body.stream_options.include_usage)
+            await _begin(request, events)
+            return self._stream(ask, chat.chunks(ask, events, self.settings, usage=usage))
+        dones = await _all(request, events)
+        return Json(chat.completion(ask, dones, self.settings), headers=self._headers(ask, dones))
+
+    async def respond(self, body: ResponsesBody, request: Request) -> Response:
+        """Answer a conversation, with summaries of the thought as an item of its own."""
+        ask = responses_ask(body, self.settings)
+        paper = responses.Paper(ask, body, self.settings)
+        events = self._events(ask)
+        if body.stream:
+            await _begin(request, events)
+            return self._stream(ask, responses.told(paper, events))
+        dones = await _all(request, events)
+        return Json(paper.finished(dones[0]), headers=self._headers(ask, dones))
+
+    async def models(self) -> Response:
+        """The models that there are."""
+        return Json({"object": "list", "data": [self._model()]})
+
+    async def model(self, id: str) -> Response:
+        """One model."""
+        if id != self.settings.model:
+            raise Refusal(404, f"The model {id!r} does not exist.", "model", "model_not_found")
+        return Json(self._model())
+
+    async def health(self) -> Response:
+        """Whether the server can think."""
+        if not self.worker.alive:
+            raise Refusal(503, "The engine has stopped: restart the server.", code="engine_stopped")
+        return Json({"status": "ok", "model": self.settings.model, "version": __version__})
+
+    async def metrics(self) -> Response:
+        """Numbers for Prometheus."""
+        return Response(self.meter.text(), media_type=CONTENT_TYPE_LATEST)
+
+    def _model(self) -> dict[str, Any]:
+        return {"id": self.settings.model, "object": "model", "created": self.started, "owned_by": "ponder"}
+
+    def _events(self, ask: Ask) -> AsyncGenerator[tuple[int, Event]]:
+        return self.meter.watch(self.worker.events(ask.requests(), ask.stop))
+
+    def _stream(self, ask: Ask, lines: AsyncGenerator[bytes]) -> Response:
+        return Events(lines, self._headers(ask), self.settings.ping_seconds)
+
+    def _headers(self, ask: Ask, dones: list[Done] | None = None) -> dict[str, str]:
+        headers = {"x-ponder-effort": str(ask.effort)}
+        if ask.ignored:
+            headers["x-ignored-params"] = ", ".join(quote(name[:64], errors="replace") for name in ask.ignored[:32])
+        if dones and self.settings.price:
+            headers["x-ponder-cost"] = dollars(total(dones), self.settings.price)
+        return headers
+
+
+def application(settings: Settings, worker: Worker) -> ASGIApp:
+    """The server of one model; the worker is closed with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        worker.close()
+
+    app = FastAPI(
+        title="Ponder",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=ERRORS,
+    )
+    api = Api(settings, worker, Meter())
+    posts = {"/v1/chat/completions": api.chat, "/v1/responses": api.respond}
+    for path, answer in posts.items():
+        app.add_api_route(path, answer, methods=["POST"], response_class=Json, responses=STREAMS)
+    for path, answer in {"/v1/models": api.models, "/v1/models/{id:path}": api.model}.items():
+        app.add_api_route(path, answer, methods=["GET"], response_class=Json, responses=PLAIN)
+    app.add_api_route("/metrics", api.metrics, methods=["GET"], response_class=PlainTextResponse)
+    app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=STOPPED)
+    for kind in (Refusal, PonderError, RequestValidationError, HTTPException, Gone, Exception):
+        app.add_exception_handler(kind, _refuse)
+    _describe(app)
+    return Gate(app, settings, api.meter)
+
+
+async def _begin(request: Request, events: AsyncGenerator[tuple[int, Event]]) -> None:
+    """Wait until thinking has begun, so that what is refused at once is refused with a status of its own."""
+    try:
+        await unless_gone(request.receive, anext(events))
+    except BaseException:
+        await events.aclose()
+        raise
+
+
+async def _all(request: Request, events: AsyncGenerator[tuple[int, Event]]) -> list[Done]:
+    """What becomes of all choices, in their order."""
+
+    async def collect() -> dict[int, Done]:
+        return {number: event async for number, event in events if isinstance(event, Done)}
+
+    try:
+        found = await unless_gone(request.receive, collect())
+    finally:
+        await events.aclose()
+    return [found[number] for number in sorted(found)]
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    match error:
+        case Gone():
+            return Response(status_code=499)
+        case RequestValidationError():
+            refusal = _unreadable(error)
+        case HTTPException(status_code=404):
+            refusal = Refusal(404, f"Unknown request URL: {request.method} {request.url.path}", code="unknown_url")
+        case HTTPException():
+            refusal = Refusal(error.status_code, f"{error.detail}.", code="invalid_request")
+        case _:
+            refusal = refusal_of(error)
+    more = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    return Json(refusal.to_json(), refusal.status, headers=more | refusal.headers)
+
+
+def _unreadable(error: RequestValidationError) -> Refusal:
+    """The first thing that is wrong with a body, by the name that its sender gave it."""
+    first = error.errors()[0]
+    kind, said = str(first["type"]), str(first["msg"])
+    steps = [step for step in first["loc"][1:] if isinstance(step, int) or step.isidentifier()]
+    if kind == "json_invalid" or not first["loc"][1:]:
+        return invalid(f"The body is not a JSON object: {said}.", code=None)
+    name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    name = name.removesuffix(".str")
+    if kind == "missing":
+        return invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
+    code = "invalid_type" if kind.endswith(("_type", "_parsing")) else "invalid_value"
+    return invalid(f"Invalid value for '{name}': {said}.", name, code)
+
+
+def _describe(app: FastAPI) -> None:
+    """A 422 is never sent: the description must not say so."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        told = plain()
+        for path in told["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        return told
+
+    app.openapi = openapi

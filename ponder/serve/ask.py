@@ -1,0 +1,251 @@
+"""What a request of either API comes to: a conversation, and how long and how to think about it."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ponder.errors import ConfigError
+from ponder.search.tree import SMALLEST_BLOCK
+from ponder.seeds import seed_for
+from ponder.serve import params
+from ponder.serve.params import RAW
+from ponder.serve.refusal import Refusal, invalid, unsupported
+from ponder.serve.settings import Settings
+from ponder.serve.thoughts import without_thoughts
+from ponder.serve.wire import Body, ChatBody, Item, Part, ResponsesBody, Turn
+from ponder.serve.worker import Done
+from ponder.text.effort import Budget, effort_named, smallest_effort, within
+from ponder.think import Request
+from ponder.types import Effort, Ended, Message
+
+TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request to think."""
+
+    model: str
+    messages: tuple[Message, ...]
+    effort: Effort
+    budget: Budget
+    capped: bool
+    """Whether the client's own limit leaves less to think than the effort does."""
+    search: str
+    temperature: float
+    top_p: float
+    seed: int | None
+    choices: int = 1
+    stop: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    summaries: bool = True
+    raw: bool = False
+    """Whether raw thoughts are shown."""
+    removed: tuple[str, ...] = ()
+    """Reasoning items of earlier turns that were left out."""
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def thinks(self) -> bool:
+        """Whether there is anything to think with."""
+        return self.search != "direct" and self.budget.thinking >= SMALLEST_BLOCK
+
+    def requests(self) -> list[Request]:
+        """One for each choice; where the client names no seed, its id does."""
+        seed = seed_for("serve", self.id) if self.seed is None else self.seed
+        first = Request(self.messages, self.effort, self.temperature, self.top_p, seed, self.budget, self.search)
+        return [first, *(replace(first, seed=seed_for(seed, "choice", i)) for i in range(1, self.choices))]
+
+    def cut(self, done: Done) -> bool:
+        """Whether tokens ran out: the answer's, or, by the client's own limit, those for thinking."""
+        return done.completion.ended is Ended.CUT_OFF or (self.capped and done.forced)
+
+
+def chat_ask(body: ChatBody, settings: Settings) -> Ask:
+    """A chat completion's; raises Refusal where it cannot be answered."""
+    ignored = _checked(body, settings)
+    effort, budget, capped = _budget(body, settings, body.max_completion_tokens or body.max_tokens)
+    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    for text in stop:
+        _whole(text, "stop")
+    if "" in stop:
+        raise invalid("An empty text in 'stop' would end every answer before it begins.", "stop")
+    return Ask(
+        model=settings.model,
+        messages=tuple(_turn(turn, f"messages[{at}]") for at, turn in enumerate(body.messages)),
+        effort=effort,
+        budget=budget,
+        capped=capped,
+        search=settings.search,
+        temperature=settings.temperature if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        seed=body.seed,
+        choices=body.n or 1,
+        stop=stop,
+        ignored=ignored,
+        summaries=not (body.reasoning and body.reasoning.exclude),
+    )
+
+
+def responses_ask(body: ResponsesBody, settings: Settings) -> Ask:
+    """A response's; raises Refusal where it cannot be answered."""
+    ignored = _checked(body, settings)
+    for name in ("previous_response_id", "conversation", "background", "prompt"):
+        if getattr(body, name, None):
+            raise Refusal(
+                400,
+                f"Unsupported parameter: '{name}' is not supported by this server, which stores nothing. "
+                "Send the whole conversation as 'input'.",
+                name,
+                "unsupported_parameter",
+            )
+    effort, budget, capped = _budget(body, settings, body.max_output_tokens)
+    messages, removed = _input(body)
+    wanted = body.reasoning.summary if body.reasoning else None
+    if wanted not in (None, "auto", "concise", "detailed", "none"):
+        raise invalid(f"'reasoning.summary' is {wanted!r}: use auto, concise, detailed or none.", "reasoning.summary")
+    return Ask(
+        model=settings.model,
+        messages=messages,
+        effort=effort,
+        budget=budget,
+        capped=capped,
+        search=settings.search,
+        temperature=settings.temperature if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        seed=body.seed,
+        ignored=ignored,
+        summaries=wanted != "none" and not (body.reasoning and body.reasoning.exclude),
+        raw=settings.expose_thoughts and RAW in (body.include or ()),
+        removed=removed,
+    )
+
+
+def _checked(body: Body, settings: Settings) -> tuple[str, ...]:
+    """The parameters without effect, of a request for the model that there is."""
+    if body.model != settings.model:
+        raise Refusal(
+            404,
+            f"The model {body.model!r} does not exist: there is {settings.model!r}.",
+            "model",
+            "model_not_found",
+        )
+    names = params.ignored(body, raw=settings.expose_thoughts)
+    if settings.strict:
+        params.check_strictly(body, names)
+        if isinstance(body, ResponsesBody) and RAW in (body.include or ()) and not settings.expose_thoughts:
+            raise unsupported(f"include[{RAW}]")
+    return names
+
+
+# How long to think
+
+
+def _budget(body: Body, settings: Settings, most: int | None) -> tuple[Effort, Budget, bool]:
+    """Effort and budget, and whether the client's limit made that smaller."""
+    effort, tokens = _effort(body, settings)
+    if settings.direct and effort is not Effort.NONE:
+        raise invalid(
+            f"Unsupported value: {settings.model} was taught to answer without thinking, so its only effort is 'none'.",
+            _effort_name(body),
+            "unsupported_value",
+        )
+    budget = settings.budgets[effort]
+    if tokens is not None:
+        budget = replace(budget, thinking=min(tokens, settings.budgets[Effort.MAX].thinking))
+    if most is None:
+        return effort, budget, False
+    smaller = within(budget, most)
+    return effort, smaller, smaller.thinking < budget.thinking
+
+
+def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
+    """The effort that a request asks for, by whatever name, and its own number of thinking tokens."""
+    reasoning = body.reasoning
+    thinking, template = (body.thinking, body.chat_template_kwargs) if isinstance(body, ChatBody) else (None, None)
+    off = (
+        (reasoning is not None and reasoning.enabled is False)
+        or (thinking is not None and thinking.type == "disabled")
+        or (template is not None and template.enable_thinking is False)
+    )
+    named = body.reasoning_effort if isinstance(body, ChatBody) else None
+    named = named if named is not None else reasoning.effort if reasoning else None
+    tokens = reasoning.max_tokens if reasoning else None
+    tokens = tokens if tokens is not None else thinking.budget_tokens if thinking else None
+    if named is not None:
+        try:
+            return effort_named(named), tokens
+        except ConfigError as err:
+            raise invalid(f"Invalid value: {err}.", _effort_name(body)) from None
+    if off:
+        return Effort.NONE, None
+    return (settings.effort if tokens is None else smallest_effort(tokens)), tokens
+
+
+def _effort_name(body: Body) -> str:
+    return "reasoning_effort" if isinstance(body, ChatBody) and body.reasoning_effort else "reasoning.effort"
+
+
+# What is asked
+
+
+def _input(body: ResponsesBody) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """A response's conversation, and the reasoning items that were left out of it."""
+    first = (Message("system", _whole(body.instructions, "instructions")),) if body.instructions else ()
+    if isinstance(body.input, str):
+        return (*first, Message("user", body.input)), ()
+    messages = [_item(item, f"input[{at}]") for at, item in enumerate(body.input) if item.type != "reasoning"]
+    if not messages:
+        raise invalid("'input' holds no message.", "input")
+    return (*first, *messages), tuple(item.id or "" for item in body.input if item.type == "reasoning")
+
+
+def _item(item: Item, where: str) -> Message:
+    if item.type != "message":
+        raise invalid(f"Items of type {item.type!r} are not supported.", f"{where}.type", "unsupported_value")
+    if item.role is None:
+        raise invalid(f"Missing required parameter: '{where}.role'.", f"{where}.role", "missing_required_parameter")
+    return _message(item.role, item.content, where)
+
+
+def _turn(turn: Turn, where: str) -> Message:
+    if turn.role in ("tool", "function"):
+        raise invalid(
+            f"Unsupported value: '{where}.role' does not support '{turn.role}' with this model.",
+            f"{where}.role",
+            "unsupported_value",
+        )
+    return _message(turn.role, turn.content, where)
+
+
+def _message(role: str, content: str | Sequence[Part] | None, where: str) -> Message:
+    """One turn; of an assistant's, what the user saw. Thoughts in fields of their own were never read."""
+    text = _text(content, where)
+    match role:
+        case "assistant":
+            return Message("assistant", without_thoughts(text))
+        case "user":
+            return Message("user", text)
+        case _:
+            return Message("system", text)
+
+
+def _text(content: str | Sequence[Part] | None, where: str) -> str:
+    if content is None or isinstance(content, str):
+        return _whole(content or "", where)
+    for at, part in enumerate(content):
+        if part.type not in TEXT_PARTS:
+            name = f"{where}.content[{at}]"
+            raise invalid(f"'{name}' is of type {part.type!r}; this model reads text.", name, "unsupported_value")
+    return _whole("".join(part.text or part.refusal or "" for part in content), where)
+
+
+def _whole(text: str, where: str) -> str:
+    """The text, refused where it holds half a character, which no model reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        raise invalid(f"'{where}' holds half a character at {err.start}: send whole ones.", where) from None
+    return text

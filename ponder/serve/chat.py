@@ -1,0 +1,79 @@
+"""Chat completions: the object, and its chunks while it is written."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from ponder.serve import sse
+from ponder.serve.ask import Ask
+from ponder.serve.refusal import refusal_of
+from ponder.serve.settings import Settings
+from ponder.serve.summaries import summaries, summary
+from ponder.serve.usage import chat_usage, total
+from ponder.serve.worker import Begun, Done, Event, Folded, Told
+
+
+def fields(settings: Settings, text: str) -> dict[str, str]:
+    """The summaries under the names that the operator chose."""
+    names = {"both": ("reasoning_content", "reasoning"), "none": ()}
+    return dict.fromkeys(names.get(settings.reasoning_field, (settings.reasoning_field,)), text)
+
+
+def completion(ask: Ask, dones: Sequence[Done], settings: Settings) -> dict[str, Any]:
+    """A whole chat completion."""
+    return {
+        **_head(ask, "chat.completion"),
+        "choices": [_choice(ask, at, done, settings) for at, done in enumerate(dones)],
+        "usage": chat_usage(total(dones), settings.price),
+    }
+
+
+def _choice(ask: Ask, index: int, done: Done, settings: Settings) -> dict[str, Any]:
+    thought = "\n\n".join(summaries(done.completion.blocks)) if ask.summaries else ""
+    message = {"role": "assistant", "content": done.completion.answer, "refusal": None, "annotations": []}
+    message |= fields(settings, thought) if thought else {}
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": _finish(ask, done)}
+
+
+async def chunks(
+    ask: Ask, events: AsyncGenerator[tuple[int, Event]], settings: Settings, *, usage: bool
+) -> AsyncGenerator[bytes]:
+    """The same, as it is written; closes `events`."""
+    head, more = _head(ask, "chat.completion.chunk"), {"usage": None} if usage else {}
+    begun, dones = set[int](), dict[int, Done]()
+
+    def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return sse.event({**head, "choices": [choice], **more})
+
+    try:
+        for index in range(ask.choices):
+            yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
+        async for index, event in events:
+            match event:
+                case Folded(block) if ask.summaries and (text := summary(block)):
+                    if delta := fields(settings, "\n\n" * (index in begun) + text):
+                        yield chunk(index, delta)
+                    begun.add(index)
+                case Told(text):
+                    yield chunk(index, {"content": text})
+                case Done():
+                    dones[index] = event
+                    yield chunk(index, {}, _finish(ask, event))
+                case Begun() | Folded():
+                    pass
+        if usage:
+            counts = chat_usage(total([dones[index] for index in range(ask.choices)]), settings.price)
+            yield sse.event({**head, "choices": [], "usage": counts})
+    except Exception as err:  # the status was sent long ago: an error can only be told in the stream
+        yield sse.event(refusal_of(err).to_json())
+    finally:
+        await events.aclose()
+    yield sse.DONE
+
+
+def _head(ask: Ask, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{ask.id}", "object": kind, "created": ask.created, "model": ask.model}
+
+
+def _finish(ask: Ask, done: Done) -> str:
+    return "length" if ask.cut(done) else "stop"

@@ -1,0 +1,143 @@
+"""What every request passes: an id, a key, a body of limited size, a free place; and errors always have a shape."""
+
+import asyncio
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ponder.serve import sse
+from ponder.serve.meter import Meter
+from ponder.serve.refusal import Refusal, refusal_of
+from ponder.serve.settings import Settings
+from ponder.serve.sse import Gone
+
+log = logging.getLogger("ponder.serve")
+OPEN_PATHS = ("/health", "/openapi.json")
+"""Need no key."""
+THINKING_PATHS = ("/v1/chat/completions", "/v1/responses")
+KNOWN_PATHS = (*OPEN_PATHS, *THINKING_PATHS, "/v1/models", "/metrics")
+RETRY_SECONDS = 1
+
+
+@dataclass(eq=False)
+class _Reply:
+    """One reply on its way out."""
+
+    send: Send
+    id: str
+    start: float = field(default_factory=time.monotonic)
+    status: int = 0
+    """0 until it has begun."""
+
+    async def pass_on(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.id
+            headers["openai-processing-ms"] = str(round(1000 * (time.monotonic() - self.start)))
+        await self.send(message)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        body = sse.dumps(refusal.to_json())
+        headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self.pass_on({"type": "http.response.start", "status": refusal.status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+@dataclass(eq=False)
+class Gate:
+    """Wraps the application."""
+
+    app: ASGIApp
+    settings: Settings
+    meter: Meter
+    _thinking: int = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        reply = _Reply(send, f"req_{secrets.token_hex(16)}")
+        try:
+            await self._let_in(scope, receive, reply)
+        except (Gone, ClientDisconnect):
+            log.info("%s: the client left", reply.id)
+        except Exception as err:  # where a 500 has been sent, that was told and logged already
+            if reply.status == 0:
+                await reply.refuse(refusal_of(err))
+            elif reply.status < 500:
+                log.exception("%s broke off", reply.id)
+        finally:
+            path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+            self.meter.replied(path, reply.status, time.monotonic() - reply.start)
+
+    async def _let_in(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        headers = Headers(scope=scope)
+        keys, path = self.settings.keys, scope["path"]
+        thinks = scope["method"] == "POST" and path in THINKING_PATHS
+        if keys and path not in OPEN_PATHS and not keys.allow(headers.get("authorization")):
+            await reply.refuse(Refusal(401, "The API key is missing or wrong.", code="invalid_api_key"))
+            return
+        try:
+            body = await self._read(headers, receive)
+        except Refusal as refusal:
+            await reply.refuse(refusal)
+            return
+        # Only now: whoever sends slowly must not hold a place.
+        if thinks and self._thinking >= self.settings.most_requests:
+            message = f"This server thinks about {self.settings.most_requests} requests at once: try again soon."
+            await reply.refuse(Refusal(429, message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS))
+            return
+        self._count(thinks)
+        try:
+            await self.app(scope, _again(body, receive), reply.pass_on)
+        finally:
+            self._count(-thinks)
+
+    def _count(self, more: int) -> None:
+        self._thinking += more
+        self.meter.thinking.set(self._thinking)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        """The whole body, within its limits of size and time."""
+        most = self.settings.most_bytes
+        too_large = Refusal(413, f"The body has more than {most:,} bytes: shorten it.", code="request_too_large")
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length[:20]) > most:
+            raise too_large
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Gone
+                    parts.append(message.get("body", b""))
+                    size, more = size + len(parts[-1]), message.get("more_body", False)
+                    if size > most:
+                        raise too_large
+        except TimeoutError:
+            raise Refusal(408, "The body took too long to arrive.", code="request_timeout") from None
+        return b"".join(parts)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body that has been read, and then what really comes."""
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

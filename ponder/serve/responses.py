@@ -1,0 +1,222 @@
+"""Responses: the object, and its events while it is written, in the order that OpenAI's clients rely on."""
+
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ponder.serve import sse
+from ponder.serve.ask import Ask
+from ponder.serve.refusal import Refusal, refusal_of
+from ponder.serve.settings import Settings
+from ponder.serve.summaries import summary
+from ponder.serve.usage import responses_usage
+from ponder.serve.wire import ResponsesBody
+from ponder.serve.worker import Begun, Done, Event, Folded, Told
+from ponder.types import Block
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One response's object, whatever has become of it."""
+
+    ask: Ask
+    body: ResponsesBody
+    settings: Settings
+
+    def begun(self) -> Json:
+        """While it is being written."""
+        return self._object("in_progress", [], None)
+
+    def finished(self, done: Done) -> Json:
+        """The whole, or what fit the client's limit."""
+        cut, completion = self.ask.cut(done), done.completion
+        output = [self.reasoning(completion.blocks)] if self.ask.thinks else []
+        output.append(self.message(completion.answer, cut=cut))
+        told = self._object("incomplete" if cut else "completed", output, done)
+        return told | {"incomplete_details": {"reason": "max_output_tokens"} if cut else None}
+
+    def failed(self, refusal: Refusal) -> Json:
+        """Where an error ended it."""
+        error = {"code": "server_error" if refusal.status >= 500 else "invalid_prompt", "message": refusal.message}
+        return self._object("failed", [], None) | {"error": error}
+
+    def reasoning(self, blocks: Sequence[Block]) -> Json:
+        """The item of a thought: its summaries, and, where they may be shown, the raw thoughts."""
+        shown = [text for block in blocks if (text := summary(block))] if self.ask.summaries else []
+        item: Json = {"type": "reasoning", "id": f"rs_{self.ask.id}", "status": "completed"}
+        item["summary"] = [{"type": "summary_text", "text": text} for text in shown]
+        if self.ask.raw:
+            item["content"] = [{"type": "reasoning_text", "text": block.thoughts} for block in blocks]
+        return item
+
+    def message(self, text: str | None, *, cut: bool = False) -> Json:
+        """The item of the answer; of one that has not begun, without text."""
+        status = "in_progress" if text is None else "incomplete" if cut else "completed"
+        item: Json = {"type": "message", "id": f"msg_{self.ask.id}", "role": "assistant", "status": status}
+        return item | {"content": [] if text is None else [output_text(text)]}
+
+    def _object(self, status: str, output: list[Json], done: Done | None) -> Json:
+        ask, body = self.ask, self.body
+        removed = [
+            {"id": id_, "type": "reasoning", "action": "removed", "reason": "turn_boundary"} for id_ in ask.removed
+        ]
+        return {
+            "id": f"resp_{ask.id}",
+            "object": "response",
+            "created_at": ask.created,
+            "completed_at": int(time.time()) if status == "completed" else None,
+            "status": status,
+            "incomplete_details": None,
+            "error": None,
+            "model": ask.model,
+            "previous_response_id": None,
+            "instructions": body.instructions,
+            "output": output,
+            "tools": [],
+            "tool_choice": "auto",
+            "truncation": "disabled",
+            "parallel_tool_calls": False,
+            "text": {"format": {"type": "text"}},
+            "top_p": ask.top_p,
+            "temperature": ask.temperature,
+            "presence_penalty": 0,
+            "frequency_penalty": 0,
+            "top_logprobs": 0,
+            "reasoning": {
+                "effort": ask.effort,
+                "summary": "auto" if ask.summaries else None,
+                "context": "current_turn",
+            },
+            "usage": responses_usage(done.completion.tokens, self.settings.price) if done else None,
+            "max_output_tokens": body.max_output_tokens,
+            "max_tool_calls": None,
+            "store": False,
+            "background": False,
+            "service_tier": "default",
+            "metadata": body.metadata or {},
+            "safety_identifier": None,
+            "prompt_cache_key": None,
+        } | ({"input_transformations": removed} if removed else {})
+
+
+def output_text(text: str) -> Json:
+    """The one content part of an answer."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+@dataclass
+class Script:
+    """A response's events, numbered as they are told."""
+
+    paper: Paper
+    number: int = 0
+    shown: int = 0
+    """Summary parts so far."""
+    raw: int = 0
+    """Raw thoughts so far."""
+    blocks: list[Block] = field(default_factory=list[Block])
+    answering: bool = False
+    answer: str = ""
+
+    def event(self, kind: str, **more: Any) -> bytes:
+        """The next event."""
+        data = {"type": kind, "sequence_number": self.number, **more}
+        self.number += 1
+        return sse.event(data, kind)
+
+    def begin(self) -> Iterator[bytes]:
+        """Up to where thinking begins."""
+        yield self.event("response.created", response=self.paper.begun())
+        yield self.event("response.in_progress", response=self.paper.begun())
+        if self.paper.ask.thinks:
+            item = self.paper.reasoning(()) | {"status": "in_progress"}
+            yield self.event("response.output_item.added", output_index=0, item=item)
+
+    def folded(self, block: Block) -> Iterator[bytes]:
+        """One more block."""
+        self.blocks.append(block)
+        at: Json = {"item_id": f"rs_{self.paper.ask.id}", "output_index": 0}
+        if self.paper.ask.summaries and (text := summary(block)):
+            where = at | {"summary_index": self.shown}
+            self.shown += 1
+            empty, part = {"type": "summary_text", "text": ""}, {"type": "summary_text", "text": text}
+            yield self.event("response.reasoning_summary_part.added", **where, part=empty)
+            yield self.event("response.reasoning_summary_text.delta", **where, delta=text)
+            yield self.event("response.reasoning_summary_text.done", **where, text=text)
+            yield self.event("response.reasoning_summary_part.done", **where, part=part)
+        if self.paper.ask.raw:
+            where, text = at | {"content_index": self.raw}, block.thoughts
+            self.raw += 1
+            empty, part = {"type": "reasoning_text", "text": ""}, {"type": "reasoning_text", "text": text}
+            yield self.event("response.content_part.added", **where, part=empty)
+            yield self.event("response.reasoning_text.delta", **where, delta=text)
+            yield self.event("response.reasoning_text.done", **where, text=text)
+            yield self.event("response.content_part.done", **where, part=part)
+
+    def told(self, text: str) -> Iterator[bytes]:
+        """More of the answer, which ends the thought where it is the first of it."""
+        if not self.answering:
+            yield from self._answering()
+        self.answer += text
+        if text:
+            yield self.event("response.output_text.delta", **self._place(), delta=text, logprobs=[])
+
+    def finish(self, done: Done) -> Iterator[bytes]:
+        """The end, however it ended."""
+        yield from self.told("")
+        whole, part = self.paper.finished(done), output_text(self.answer)
+        yield self.event("response.output_text.done", **self._place(), text=self.answer, logprobs=[])
+        yield self.event("response.content_part.done", **self._place(), part=part)
+        index = int(self.paper.ask.thinks)
+        yield self.event("response.output_item.done", output_index=index, item=whole["output"][index])
+        yield self.event(f"response.{whole['status']}", response=whole)
+
+    def fail(self, refusal: Refusal) -> Iterator[bytes]:
+        """The end, by an error: for clients that read OpenAI's error events, and for those that raise its errors."""
+        yield self.event("error", code=refusal.code, message=refusal.message, param=refusal.param)
+        yield self.event("response.failed", response=self.paper.failed(refusal))
+
+    def _answering(self) -> Iterator[bytes]:
+        self.answering = True
+        if self.paper.ask.thinks:
+            item = self.paper.reasoning(self.blocks)
+            yield self.event("response.output_item.done", output_index=0, item=item)
+        item, at = self.paper.message(None), self._place()
+        yield self.event("response.output_item.added", output_index=at["output_index"], item=item)
+        yield self.event("response.content_part.added", **at, part=output_text(""))
+
+    def _place(self) -> Json:
+        ask = self.paper.ask
+        return {"item_id": f"msg_{ask.id}", "output_index": int(ask.thinks), "content_index": 0}
+
+
+async def told(paper: Paper, events: AsyncGenerator[tuple[int, Event]]) -> AsyncGenerator[bytes]:
+    """A response as it is written; closes `events`."""
+    script = Script(paper)
+    try:
+        for line in script.begin():
+            yield line
+        async for _, event in events:
+            for line in _lines(script, event):
+                yield line
+    except Exception as err:  # the status was sent long ago: an error can only be told in the stream
+        for line in script.fail(refusal_of(err)):
+            yield line
+    finally:
+        await events.aclose()
+    yield sse.DONE
+
+
+def _lines(script: Script, event: Event) -> Iterator[bytes]:
+    match event:
+        case Folded(block):
+            return script.folded(block)
+        case Told(text):
+            return script.told(text)
+        case Done():
+            return script.finish(event)
+        case Begun():
+            return iter(())

@@ -1,0 +1,90 @@
+"""Server-sent events, and noticing that whoever asked has left."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+PING = b": ping\n\n"
+DONE = b"data: [DONE]\n\n"
+HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+class Gone(Exception):
+    """The client has left: nobody hears the reply."""
+
+
+def dumps(value: Any) -> bytes:
+    """A JSON value in one line; in ASCII, because a text of half a character has no other encoding."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
+    """One event."""
+    line = f"event: {name}\n".encode() if name else b""
+    return line + b"data: " + dumps(data) + b"\n\n"
+
+
+async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
+    """What the work comes to; it is cancelled where the client leaves, and Gone is raised. The body has been read."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Gone
+        return task.result()
+    finally:
+        await _cancelled(task, gone)
+
+
+class Events(Response):
+    """A stream of events: closed as soon as the client leaves, and never silent for long."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, lines: AsyncGenerator[bytes], headers: Mapping[str, str], ping_seconds: float) -> None:
+        super().__init__(headers={**headers, **HEADERS})
+        del self.headers["content-length"]
+        self._lines, self._ping_seconds = lines, ping_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events as they come."""
+        gone, line = asyncio.ensure_future(_gone(receive)), None
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while True:
+                line = line or asyncio.ensure_future(_next(self._lines))
+                await asyncio.wait({line, gone}, timeout=self._ping_seconds, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return
+                body = line.result() if line.done() else PING
+                line = None if line.done() else line
+                await send({"type": "http.response.body", "body": body or b"", "more_body": body is not None})
+                if body is None:
+                    return
+        finally:
+            await _cancelled(gone, *([line] if line else []))
+            await self._lines.aclose()
+
+
+async def _next(lines: AsyncGenerator[bytes]) -> bytes | None:
+    return await anext(lines, None)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancelled(*tasks: "asyncio.Future[Any]") -> None:
+    """Cancel what still runs, and wait until it has ended; what it came to was told, or does not matter."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(BaseException):
+            await task

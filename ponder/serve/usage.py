@@ -1,0 +1,61 @@
+"""What a request cost: tokens by their ids, in each API's words, and dollars by the operator's prices.
+
+Every token that was generated is counted, those of discarded branches too, because they were computed. A prompt is
+counted once, whatever number of contexts it stood in; no part of it is told as cached, because the engine does not
+say what it still knew of it from other requests.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ponder.serve.settings import Price
+from ponder.serve.worker import Done
+from ponder.types import Tokens
+
+
+def total(dones: Sequence[Done]) -> Tokens:
+    """The counts of all choices, with their common prompt once."""
+    counts = [done.completion.tokens for done in dones]
+    return Tokens(
+        prompt=counts[0].prompt,
+        thinking=sum(one.thinking for one in counts),
+        answer=sum(one.answer for one in counts),
+        discarded=sum(one.discarded for one in counts),
+        cached=sum(one.cached for one in counts),
+    )
+
+
+def dollars(tokens: Tokens, price: Price) -> str:
+    """The cost, to the millionth."""
+    return f"{(tokens.prompt * price.read + tokens.generated * price.written) / 1e6:.6f}"
+
+
+def chat_usage(tokens: Tokens, price: Price | None) -> dict[str, Any]:
+    """As chat completions tell it."""
+    return {
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.generated,
+        "total_tokens": tokens.prompt + tokens.generated,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": tokens.thinking + tokens.discarded,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    } | _cost(tokens, price)
+
+
+def responses_usage(tokens: Tokens, price: Price | None) -> dict[str, Any]:
+    """As responses tell it."""
+    return {
+        "input_tokens": tokens.prompt,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": tokens.generated,
+        "output_tokens_details": {"reasoning_tokens": tokens.thinking + tokens.discarded},
+        "total_tokens": tokens.prompt + tokens.generated,
+    } | _cost(tokens, price)
+
+
+def _cost(tokens: Tokens, price: Price | None) -> dict[str, Any]:
+    return {"x_ponder_cost": dollars(tokens, price)} if price else {}

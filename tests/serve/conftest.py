@@ -1,0 +1,126 @@
+"""A server in this process: the micro checkpoint, or a script, behind the whole application."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from ponder.engine.scripted import ScriptedSampler
+from ponder.interfaces import Sampler
+from ponder.serve.app import application
+from ponder.serve.settings import Settings
+from ponder.serve.worker import Worker
+from ponder.text import format
+from ponder.text.effort import Budget
+from ponder.types import Block, Effort
+
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+SECRET = "nobody may read this"
+BLOCKS = (Block("Add the ones", f"2+2=4 {SECRET}", "4, no carry"), Block("Check", f"4-2=2 {SECRET}", "4 is right"))
+USUAL = format.render(BLOCKS, "4")
+SMALL = {
+    effort: Budget(thinking, answer=40) for effort, thinking in zip(Effort, (0, 10, 30, 60, 90, 120, 150), strict=True)
+}
+"""Of a random model nothing is learned by letting it think long."""
+
+
+class AnyPrompt(dict[str, Any]):
+    """The same script for every prompt."""
+
+    def __init__(self, script: Any) -> None:
+        super().__init__()
+        self.script = script
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> Any:
+        return self.script
+
+
+@dataclass(frozen=True)
+class Served:
+    """An application, and short ways to ask it."""
+
+    app: ASGIApp
+    worker: Worker
+    secret: str = SECRET
+    """What the thoughts of the usual script hold."""
+
+    def ask(self, path: str, body: Any = None, *, method: str = "POST", **more: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://ponder", timeout=60) as client:
+                told = {"json": body} if body is not None else {}
+                return await client.request(method, path, **told, **more)
+
+        return asyncio.run(send())
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.ask(path, method="GET", **more)
+
+    def chat(self, text: str = "what is the sum of both", **more: Any) -> httpx.Response:
+        return self.ask(CHAT, {"model": "m", "messages": [{"role": "user", "content": text}], **more})
+
+    def respond(self, text: Any = "what is the sum of both", **more: Any) -> httpx.Response:
+        return self.ask(RESPONSES, {"model": "m", "input": text, **more})
+
+
+Events = Callable[[httpx.Response], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def events() -> Events:
+    """Reads the data of a stream that ended as it should."""
+    return _events
+
+
+def _events(reply: httpx.Response) -> list[dict[str, Any]]:
+    assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/event-stream"), reply.text
+    told = [part for part in reply.text.split("\n\n") if part and not part.startswith(":")]
+    assert told[-1] == "data: [DONE]"
+    found: list[dict[str, Any]] = []
+    for part in told[:-1]:
+        lines = dict(line.split(": ", 1) for line in part.split("\n"))
+        found.append(json.loads(lines["data"]))
+        assert lines.get("event") == found[-1].get("type")
+    return found
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves a sampler, or a script for all prompts."""
+    workers: list[Worker] = []
+
+    def make(script: Any = USUAL, sampler: Sampler | None = None, dialect: str = "blocks", **settings: Any) -> Served:
+        worker = Worker(sampler or ScriptedSampler(AnyPrompt(script)), dialect)
+        workers.append(worker)
+        return Served(application(Settings(**({"model": "m"} | settings)), worker), worker)
+
+    yield make
+    for worker in workers:
+        worker.close()
+
+
+@pytest.fixture(scope="session")
+def micro(micro_checkpoint: Path) -> Iterator[Serve]:
+    """Serves the micro checkpoint, with one worker for all."""
+    from ponder.engine.local import LocalSampler
+    from ponder.model.checkpoint import load_checkpoint
+
+    worker = Worker(LocalSampler(load_checkpoint(micro_checkpoint)))
+
+    def make(**settings: Any) -> Served:
+        return Served(application(Settings(**({"model": "m", "budgets": SMALL} | settings)), worker), worker)
+
+    yield make
+    worker.close()
