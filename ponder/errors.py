@@ -5,6 +5,7 @@ PonderError
 ├── ProblemError     a problem file or a prompt that cannot be used (also a ValueError)
 ├── CheckpointError  a model directory that is missing, incomplete or damaged
 ├── SamplerError     a sampler that could not extend a prefix
+├── TrainingError    a training that cannot go on: what it would learn is not what was asked for
 └── AnswerUnreadable an answer text that no reader understands (a grader turns it into a Grade)
 
 The command line prints the sentence and exits with 2. Broken invariants of our own are asserts instead.
@@ -29,6 +30,10 @@ class CheckpointError(PonderError):
 
 class SamplerError(PonderError):
     """A sampler could not extend a prefix."""
+
+
+class TrainingError(PonderError):
+    """A training cannot go on; what it had saved is intact."""
 
 
 class AnswerUnreadable(PonderError, ValueError):
