@@ -54,11 +54,15 @@ def rl(
         str | None,
         typer.Option("--process-form", help="min: the worst block; progress: what it lost.", show_default="min"),
     ] = None,
-    kl: Annotated[float | None, typer.Option("--kl", help="Weight of staying near the start.", show_default="0")] = None,
+    kl: Annotated[
+        float | None, typer.Option("--kl", help="Weight of staying near the start.", show_default="0")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Peak rate.", show_default="0.0002")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the problems and the samples.", show_default="0")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the problems and the samples.", show_default="0")
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", help="The trainer's CPU threads; 0 for all cores.", show_default="0")

@@ -2,7 +2,7 @@
 
 A part's tokens, to the last bit of their log-probabilities, follow from the weights and its draws alone: its sampler is
 fresh, and nobody else shares its batch. Samplers that serve in processes (``engine/parallel.py``) batch whatever comes
-first, which moves log-probabilities in their last digits from run to run, and a run that was killed would end elsewhere.
+first, which moves log-probabilities in their last digits from run to run: a run that was killed would end elsewhere.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from ponder.train.advantages import Group, Lesson, group_advantages, lesson
 
 
 class Grpo(pydantic.BaseModel):
-    """The settings are Dr. GRPO's mean and DAPO's clip by default; `std: true` and `mean: sequence` are the original."""
+    """By default Dr. GRPO's mean and DAPO's clip; `std: true` and `mean: sequence` are the original."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 

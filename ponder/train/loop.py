@@ -256,7 +256,7 @@ def _step(
 def save_state(
     run: Run, network: nn.Module, optimizers: Optimizers, progress: Progress, companion: Companion | None = None
 ) -> None:
-    """Write what is trained, optimisers, progress and the companion's state; the previous state stays until this one is complete."""
+    """Write what is trained, optimisers, progress and the companion; the previous state stays until it is complete."""
     tensors: dict[str, Tensor] = {f"network.{name}": value for name, value in _trainable(network).items()}
     for name, optimizer in optimizers.parts.items():
         for index, state in optimizer.state_dict()["state"].items():
@@ -268,9 +268,7 @@ def save_state(
             (folder / COMPANION_FILE).write_text(json.dumps(companion.state()), encoding="utf-8")
 
 
-def load_state(
-    run: Run, network: nn.Module, optimizers: Optimizers, companion: Companion | None = None
-) -> Progress:
+def load_state(run: Run, network: nn.Module, optimizers: Optimizers, companion: Companion | None = None) -> Progress:
     """Read the run's saved state into network, optimisers and companion; a new run starts at step 0."""
     if not run.state.exists():
         run.rewind(0)

@@ -59,7 +59,9 @@ def finite(history: History) -> Alarm | None:
     """Numbers that are none."""
     broken = [name for name, value in history[-1].items() if not math.isfinite(value)]
     if broken:
-        return Alarm("finite", Action.STOP, f"{', '.join(broken)} is not a finite number: the weights or a reward broke")
+        return Alarm(
+            "finite", Action.STOP, f"{', '.join(broken)} is not a finite number: the weights or a reward broke"
+        )
     return None
 
 
@@ -121,7 +123,9 @@ def repetition(history: History) -> Alarm | None:
     late, early = now(history, "repetition"), then(history, "repetition")
     if late is None or early is None or late - early <= 0.15:
         return None
-    sentence = f"{100 * late:.0f} % of the blocks repeat an earlier one of their thought, {100 * early:.0f} % at the start"
+    sentence = (
+        f"{100 * late:.0f} % of the blocks repeat an earlier one of their thought, {100 * early:.0f} % at the start"
+    )
     return Alarm("repetition", Action.STOP if late - early > 0.4 else Action.WARN, sentence)
 
 

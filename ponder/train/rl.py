@@ -61,7 +61,9 @@ class Watch:
         told = {record["alarm"] for record in records if "alarm" in record and record["step"] > since}
         for alarm in alarms(history):
             if alarm.action is Action.STOP or alarm.name not in told:
-                self.run.log({"step": progress.step, "alarm": alarm.name, "action": alarm.action, "why": alarm.sentence})
+                self.run.log(
+                    {"step": progress.step, "alarm": alarm.name, "action": alarm.action, "why": alarm.sentence}
+                )
                 self.listener.alarm(alarm)
             if alarm.action is Action.STOP:
                 raise TrainingError(f"stopped after step {progress.step}: {alarm.sentence}")
@@ -92,7 +94,9 @@ def run_rl(
     config.rewards()
     network, tokenizer = given.own()
     if config.process == "head" and given.head is None:
-        raise ConfigError(f"{config.model} has no reward head: train one with `ponder train reward`, or --process exact")
+        raise ConfigError(
+            f"{config.model} has no reward head: train one with `ponder train reward`, or --process exact"
+        )
     hidden = network.shape.hidden_size
     device = pick_device(config.device).value
     pick_dtype(device, hidden, config.dtype)  # refuses what cannot be, before anything is written
@@ -106,9 +110,7 @@ def run_rl(
     parts = config.workers if narrow(config.device, hidden) else 1
     with closing(_sampler(policy, parts, sample)) as sampler:
         replay = Replay.of(tokenizer.special, tokenizer.size, torch.device(config.device))
-        rounds = Rounds(
-            config, policy, sampler.sample, parts, grader, algorithm, competence, replay, run, reference
-        )
+        rounds = Rounds(config, policy, sampler.sample, parts, grader, algorithm, competence, replay, run, reference)
         _fit(rounds, loop, Watch(run, config.updates, listener), evaluate, evaluations)
     folder = run.folder / "checkpoint"
     save_checkpoint(_saved(policy, out.name), folder)

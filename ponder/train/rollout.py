@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.reward.exact import grade_completion
-from ponder.think import SIDE_BY_SIDE, Request, think_one
 from ponder.text.effort import Budget
+from ponder.think import SIDE_BY_SIDE, Request, think_one
 from ponder.types import Completion, Effort, Grade, Message, Problem, Rating, Rollout
 
 

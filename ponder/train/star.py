@@ -1,4 +1,4 @@
-"""Expert iteration (Zelikman et al. 2022, "STaR"): right thoughts are kept, short and different ones first, and shown."""
+"""Expert iteration (Zelikman et al. 2022, "STaR"): right thoughts, short and different ones first, are learned from."""
 
 from collections.abc import Sequence
 
