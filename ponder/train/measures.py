@@ -39,9 +39,9 @@ def measured(groups: Sequence[Group]) -> dict[str, float]:
         found["repetition"] = mean(repeats)
     if (pays := length_pay(groups)) is not None:
         found["length_pay"] = round(pays, 6)
-    if rated := [one for one in decided if one.drawn.ratings]:
-        ends = [(one.drawn.ratings or ())[-2].value for one in rated]
-        found["optimism"] = round(mean(ends) - mean([one.drawn.rollout.grade.right for one in rated]), 6)
+    rated = [(one.drawn.ratings[-2].value, one.drawn.rollout.grade.right) for one in decided if one.drawn.ratings]
+    if rated:
+        found["optimism"] = round(mean([value for value, _ in rated]) - mean([right for _, right in rated]), 6)
     return found
 
 

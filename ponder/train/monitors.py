@@ -13,6 +13,8 @@ RECENT = 5
 """Rounds over which numbers are averaged, now and at the start."""
 MOST_GAP = 1e-3
 """Nats between the sampler's and the trainer's log-probability of a token, on average."""
+LEAST_ENTROPY = 0.01
+"""Nats of a token at the start, below which nothing can be said of a fall."""
 QUIET = 10
 """Rounds for which a warning is not given again."""
 
@@ -81,7 +83,7 @@ def gap(history: History) -> Alarm | None:
 def entropy(history: History) -> Alarm | None:
     """Exploration that has ended."""
     late, early = now(history, "entropy"), then(history, "entropy")
-    if late is None or early is None or late >= 0.4 * early:
+    if late is None or early is None or early < LEAST_ENTROPY or late >= 0.4 * early:
         return None
     sentence = f"the entropy of a token has fallen from {early:.3f} to {late:.3f}: samples are becoming alike"
     if late < 0.1 * early:
@@ -94,7 +96,8 @@ def groups(history: History) -> Alarm | None:
     late = now(history, "degenerate")
     if late is None or len(history) < RECENT or late <= 0.8:
         return None
-    sentence = f"{100 * late:.0f} % of the groups were all right or all wrong of late"
+    share = 100 * (now(history, "success") or 0.0)
+    sentence = f"{100 * late:.0f} % of the groups were all right or all wrong of late, with {share:.0f} % success"
     if len(history) >= 2 * RECENT and all(record["degenerate"] == 1 for record in history[-2 * RECENT :]):
         return Alarm("degenerate", Action.STOP, f"{sentence}: nothing is learned; choose other levels")
     return Alarm("degenerate", Action.WARN, f"{sentence}: little is learned; choose other levels, or more samples")

@@ -28,7 +28,7 @@ def taught(micro_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         thought = blocks if number % 2 else ()
         rows.append(pack(format.sections(messages, effort, thought, answer, 1), found.own()[1]))
     folder, batch = tmp_path_factory.mktemp("taught"), collate(rows)
-    config = LoopConfig(steps=50, learning_rate=1e-2, save_seconds=1e9)
-    fit(found.own()[0], lambda first: ([batch] for _ in range(50)), cross_entropy, config, Run(folder))
+    config = LoopConfig(steps=40, learning_rate=1e-2, save_seconds=1e9)
+    fit(found.own()[0], lambda first: ([batch] for _ in range(40)), cross_entropy, config, Run(folder))
     save_checkpoint(found, folder / "checkpoint")
     return folder / "checkpoint"

@@ -47,6 +47,12 @@ def rolled(checkpoint: Checkpoint) -> list[Drawn]:
     return asyncio.run(roll_out_all(draws, LocalSampler(checkpoint)))
 
 
+@pytest.fixture(scope="module")
+def drawn(checkpoint: Checkpoint) -> list[Drawn]:
+    """Rollouts of the checkpoint as it is."""
+    return rolled(checkpoint)
+
+
 def replay_of(checkpoint: Checkpoint) -> Replay:
     network, tokenizer = checkpoint.own()
     return Replay.of(tokenizer.special, tokenizer.size, next(network.parameters()).device)
@@ -63,23 +69,23 @@ def taught_by(segments: tuple[Segment, ...], advantage: float = 1.0) -> Lesson:
 @pytest.mark.parametrize("window", [None, 1, 2])
 def test_the_trainer_computes_what_was_sampled(checkpoint: Checkpoint, window: int | None) -> None:
     found = windowed(checkpoint, window)
-    drawn, replay = rolled(found), replay_of(found)
-    assert max(len(one.rollout.completion.blocks) for one in drawn) >= 3
-    micro = policy_batches(lessons(drawn), replay, 2048)
+    sampled, replay = rolled(found), replay_of(found)
+    assert max(len(one.rollout.completion.blocks) for one in sampled) >= 3
+    micro = policy_batches(lessons(sampled), replay, 2048)
     assert len(micro) > 1
     with torch.no_grad():
         for batch in micro:
             trained = sampled_logprobs(found.own()[0], batch, replay.allowed)
             assert (trained - batch.sampled).abs().max() < 1e-4
-    sampled = torch.cat([batch.sampled for batch in micro])
-    assert sampled.min() < -1.0, "all is certain: this compares nothing"
+    chances = torch.cat([batch.sampled for batch in micro])
+    assert chances.min() < -1.0, "all is certain: this compares nothing"
     rows = torch.cat([batch.rows for batch in micro])
     forced = rows >= len(PLACES)
-    assert int(forced.sum()) >= 6 and bool((sampled[forced] == 0).all()), "no block was closed by force"
+    assert int(forced.sum()) >= 6 and bool((chances[forced] == 0).all()), "no block was closed by force"
 
 
-def test_without_the_masks_it_would_be_another_policy(checkpoint: Checkpoint) -> None:
-    drawn, replay = rolled(checkpoint), replay_of(checkpoint)
+def test_without_the_masks_it_would_be_another_policy(checkpoint: Checkpoint, drawn: list[Drawn]) -> None:
+    replay = replay_of(checkpoint)
     (batch,) = policy_batches(lessons(drawn), replay, 10**6)
     with torch.no_grad():
         free = sampled_logprobs(checkpoint.own()[0], batch, torch.zeros_like(replay.allowed))
@@ -101,8 +107,8 @@ def test_a_block_that_must_come_is_replayed(checkpoint: Checkpoint) -> None:
         assert (sampled_logprobs(network, batch, replay.allowed) - batch.sampled).abs().max() < 1e-4
 
 
-def test_forced_tokens_have_no_gradient(checkpoint: Checkpoint) -> None:
-    drawn, replay = rolled(checkpoint), replay_of(checkpoint)
+def test_forced_tokens_have_no_gradient(checkpoint: Checkpoint, drawn: list[Drawn]) -> None:
+    replay = replay_of(checkpoint)
     (batch,) = policy_batches(lessons(drawn), replay, 10**6)
     network = checkpoint.own()[0]
     logprobs = sampled_logprobs(network, batch, replay.allowed)
@@ -111,8 +117,8 @@ def test_forced_tokens_have_no_gradient(checkpoint: Checkpoint) -> None:
     network.zero_grad(set_to_none=True)
 
 
-def test_a_gap_is_counted_while_the_weights_are_fresh(checkpoint: Checkpoint) -> None:
-    drawn, replay, tally = rolled(checkpoint), replay_of(checkpoint), Tally()
+def test_a_gap_is_counted_while_the_weights_are_fresh(checkpoint: Checkpoint, drawn: list[Drawn]) -> None:
+    replay, tally = replay_of(checkpoint), Tally()
     loss = policy_loss(Grpo(), replay, tally, Reference())
     network = copied(checkpoint)
     batches = policy_batches(lessons(drawn), replay, 10**6)
@@ -134,8 +140,8 @@ def copied(checkpoint: Checkpoint) -> Network:
     return copy.deepcopy(checkpoint.own()[0])
 
 
-def test_a_reference_holds_it(checkpoint: Checkpoint) -> None:
-    drawn, replay = rolled(checkpoint), replay_of(checkpoint)
+def test_a_reference_holds_it(checkpoint: Checkpoint, drawn: list[Drawn]) -> None:
+    replay = replay_of(checkpoint)
     (batch,) = policy_batches(lessons(drawn, 0.0), replay, 10**6)
     network, there = copied(checkpoint), copied(checkpoint)
     tally = Tally()
@@ -150,8 +156,8 @@ def test_a_reference_holds_it(checkpoint: Checkpoint) -> None:
     assert grad is not None and float((grad * network.model.norm.weight.detach()).sum()) > 0, "it does not pull back"
 
 
-def test_star_s_loss_is_the_likelihood(checkpoint: Checkpoint) -> None:
-    drawn, replay = rolled(checkpoint), replay_of(checkpoint)
+def test_star_s_loss_is_the_likelihood(checkpoint: Checkpoint, drawn: list[Drawn]) -> None:
+    replay = replay_of(checkpoint)
     batch: PolicyBatch = policy_batches(lessons(drawn), replay, 10**6)[0]
     with torch.no_grad():
         value = policy_loss(Star(), replay, Tally(), Reference())(checkpoint.own()[0], batch)
