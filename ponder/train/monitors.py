@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 RECENT = 5
-"""Rounds over which numbers are averaged, now and at the start."""
+"""Rounds over which numbers are averaged now."""
+FIRST = 3
+"""Rounds that are the start."""
 MOST_GAP = 1e-3
 """Nats between the sampler's and the trainer's log-probability of a token, on average."""
 LEAST_ENTROPY = 0.01
@@ -54,7 +56,7 @@ def now(history: History, name: str) -> float | None:
 def then(history: History, name: str) -> float | None:
     """The same at the start of the run; None while that is still now."""
     found = [record for record in history if name in record]
-    return mean_of(found[:RECENT], name) if len(found) >= 2 * RECENT else None
+    return mean_of(found[:FIRST], name) if len(found) >= FIRST + RECENT else None
 
 
 def finite(history: History) -> Alarm | None:
@@ -81,10 +83,13 @@ def gap(history: History) -> Alarm | None:
 
 
 def entropy(history: History) -> Alarm | None:
-    """Exploration that has ended."""
+    """Exploration that has ended, or a policy that dissolves."""
     late, early = now(history, "entropy"), then(history, "entropy")
-    if late is None or early is None or early < LEAST_ENTROPY or late >= 0.4 * early:
+    if late is None or early is None or early < LEAST_ENTROPY or 0.4 * early <= late <= 2 * early:
         return None
+    if late > early:
+        sentence = f"the entropy of a token has risen from {early:.3f} to {late:.3f}: samples are turning into noise"
+        return Alarm("entropy", Action.WARN, f"{sentence}; a smaller learning rate keeps them together")
     sentence = f"the entropy of a token has fallen from {early:.3f} to {late:.3f}: samples are becoming alike"
     if late < 0.1 * early:
         return Alarm("entropy", Action.STOP, f"{sentence}, and nothing new is tried; take an earlier checkpoint")

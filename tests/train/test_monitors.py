@@ -34,6 +34,7 @@ def run(rounds: int = 20, **late: float) -> list[Record]:
         ({"loss": math.nan}, "finite", Action.STOP, "loss is not a finite number"),
         ({"gap": 0.01}, "gap", Action.STOP, "do not compute the same policy"),
         ({"entropy": 0.1}, "entropy", Action.WARN, "fallen from 0.300 to 0.100"),
+        ({"entropy": 0.7}, "entropy", Action.WARN, "turning into noise"),
         ({"entropy": 0.01}, "entropy", Action.STOP, "nothing new is tried"),
         ({"degenerate": 0.9}, "degenerate", Action.WARN, "90 % of the groups"),
         ({"degenerate": 1.0}, "degenerate", Action.STOP, "nothing is learned"),
