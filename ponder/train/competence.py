@@ -22,9 +22,11 @@ Level = tuple[str, int]
 
 @dataclass(eq=False)
 class Competence:
-    """Running success of levels; the lowest one of each task is open at the start."""
+    """Running success of levels; the lowest one of each task is open at the start, the next once that is learned."""
 
     levels: Sequence[Level]
+    unlocks: float = UNLOCKS
+    """0 for all levels open at the start."""
     success: dict[Level, float] = field(default_factory=dict[Level, float])
     """Of the levels that were tried."""
     groups: dict[Level, int] = field(default_factory=dict[Level, int])
@@ -33,7 +35,7 @@ class Competence:
     def __post_init__(self) -> None:
         self.levels = sorted(set(self.levels))
         for name, level in self.levels:
-            if level == min(other for task, other in self.levels if task == name):
+            if not self.unlocks or level == min(other for task, other in self.levels if task == name):
                 self.unlocked.add((name, level))
 
     def weight(self, level: Level) -> float:
@@ -52,7 +54,7 @@ class Competence:
         before = self.success.get(level, share)
         self.success[level] = before + (share - before) * max(SLOWEST, 1 / (seen + 1))
         self.groups[level] = seen + 1
-        if self.success[level] >= UNLOCKS:
+        if self.success[level] >= self.unlocks:
             above = [other for other in self.levels if other[0] == level[0] and other[1] > level[1]]
             self.unlocked.update(above[:1])
 

@@ -90,7 +90,10 @@ def run_rl(
     """
     listener = listener or Listener()
     given = load_checkpoint(Path(config.model))
-    competence, algorithm = Competence(levels(config.tasks, given)), algorithm_named(config.algorithm, config.options)
+    competence, algorithm = (
+        Competence(levels(config.tasks, given), config.unlocks),
+        algorithm_named(config.algorithm, config.options),
+    )
     config.rewards()
     network, tokenizer = given.own()
     if config.process == "head" and given.head is None:

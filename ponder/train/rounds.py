@@ -40,6 +40,8 @@ class RLConfig(pydantic.BaseModel):
     tasks: tuple[str, ...] = ()
     """As `task:level`; the lowest level of each task is open, the next one opens once it is learned. Empty for what
     the checkpoint was taught."""
+    unlocks: float = pydantic.Field(0.7, ge=0, le=1)
+    """Success at which a task's next level opens; 0 for all of them open at the start."""
     algorithm: str = "grpo"
     options: dict[str, Any] = {}
     """The algorithm's own settings: see its file."""

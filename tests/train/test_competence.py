@@ -24,6 +24,10 @@ def test_levels_open_one_after_the_other() -> None:
     assert ("countdown", 2) in levels.unlocked, "what is open stays open"
 
 
+def test_all_may_be_open_at_once() -> None:
+    assert Competence(LEVELS, 0.0).unlocked == set(LEVELS)
+
+
 def test_the_edge_is_practised() -> None:
     levels = Competence(LEVELS)
     for level, share in ((("countdown", 1), 1.0), (("letters", 2), 0.5), (("countdown", 2), 0.05)):
