@@ -45,7 +45,10 @@ class Slots:
         self.prompts = Prompts(shape, device)
         self._spots: list[Spot | None] = []
         """Of each row's prompt; None where it stands in the slot with the rest."""
-        self._rows = self.lengths
+        self._layers: list[tuple[Tensor, Tensor]] = []
+        """Keys and values of each layer, (S * K, T, D)."""
+        self._at = self.lengths, self.lengths
+        """Where each head's new token goes: (S * K,) twice."""
         self._parts: list[tuple[slice, int, Tensor]] = []
         self._looks: list[Look] | None = None
         """None after a row has joined or left."""
@@ -134,7 +137,9 @@ class Slots:
         """Before a step: each part's heads of rows, its last column, and the mask of each row's own columns."""
         lengths, heads = self.lengths.tolist(), self.keys.shape[2]
         self.reserve(self.rows, max(lengths) + 1)
-        self._rows = torch.arange(self.rows, device=self.lengths.device)
+        self._layers = list(zip(self.keys.flatten(1, 2), self.values.flatten(1, 2), strict=True))
+        at = self.lengths if heads == 1 else self.lengths.repeat_interleave(heads)
+        self._at = torch.arange(len(at), device=at.device), at
         size = -(-self.rows // (PARTS if self.rows >= PARTS * SMALLEST_PART else 1))
         self._parts = []
         for start in range(0, self.rows, size):
@@ -149,22 +154,24 @@ class Slots:
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Keep each row's new token and look at all of the row's tokens."""
-        self.keys[layer][self._rows, :, self.lengths] = keys[:, 0].to(self.keys.dtype)
-        self.values[layer][self._rows, :, self.lengths] = values[:, 0].to(self.values.dtype)
+        (S, _, H, D), (k, v), looks = queries.shape, self._layers[layer], self._looks or []
+        k.index_put_(self._at, keys.reshape(-1, D).to(k.dtype))
+        v.index_put_(self._at, values.reshape(-1, D).to(v.dtype))
         # The heads that share keys are one row's queries at the same place: so they are read once for all of them.
-        S, _, H, D = queries.shape
-        q, looks = queries.reshape(S * keys.shape[2], -1, D), self._looks or []
-        k, v = self.keys[layer].flatten(0, 1), self.values[layer].flatten(0, 1)
-        found, sums = zip(
-            *(attention(q[p], k[p, :end], v[p, :end], mask.to(q.dtype), bool(looks)) for p, end, mask in self._parts),
-            strict=True,
-        )
-        own = torch.cat(found).view(S, H, D)
-        return (self._merged(layer, queries[:, 0], own, torch.cat(sums).view(S, H), looks) if looks else own)[:, None]
+        q = queries.reshape(len(k), -1, D)
+        parts = [
+            attention(q[part], k[part, :end], v[part, :end], mask.to(q.dtype), bool(looks))
+            for part, end, mask in self._parts
+        ]
+        own = (torch.cat([found for found, _ in parts]) if len(parts) > 1 else parts[0][0]).view(S, 1, H, D)
+        if not looks:
+            return own
+        sums = torch.cat([one for _, one in parts if one is not None]).view(S, H)
+        return self._merged(layer, queries[:, 0], own[:, 0], sums, looks)
 
     def _merged(self, layer: int, queries: Tensor, own: Tensor, sums: Tensor, looks: Sequence[Look]) -> Tensor:
-        """What rows found among their own tokens, together with what they find in their prompts, (S, H, D)."""
+        """What rows found among their own tokens, together with what they find in their prompts, (S, 1, H, D)."""
         theirs, their_sums = torch.zeros_like(own), torch.full_like(sums, -torch.inf)
         for look in looks:
             theirs[look.rows], their_sums[look.rows] = look(layer, queries)
-        return torch.lerp(theirs, own, (sums - their_sums).sigmoid()[..., None])
+        return torch.lerp(theirs, own, (sums - their_sums).sigmoid()[..., None])[:, None]
