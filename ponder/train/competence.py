@@ -14,6 +14,8 @@ REST = 0.05
 """Weight of the other unlocked levels: now and then it must be seen how they stand."""
 UNLOCKS = 0.7
 """Success at which the next level of a task is unlocked."""
+UNSEEN = 0.5
+"""Success of a level before it was tried, worth one group: a single unlucky one must not close it."""
 SLOWEST = 0.1
 """Least share of one group in the running estimate."""
 
@@ -42,7 +44,7 @@ class Competence:
         """How much a level is practised; one that was never tried, fully."""
         if level not in self.unlocked:
             return 0.0
-        return 1.0 if LOWEST < self.success.get(level, 0.5) < HIGHEST else REST
+        return 1.0 if LOWEST < self.success.get(level, UNSEEN) < HIGHEST else REST
 
     def choose(self, rng: Random) -> Level:
         """A level by its weight."""
@@ -51,8 +53,8 @@ class Competence:
     def learn(self, level: Level, share: float) -> None:
         """So much of one group was right."""
         seen = self.groups.get(level, 0)
-        before = self.success.get(level, share)
-        self.success[level] = before + (share - before) * max(SLOWEST, 1 / (seen + 1))
+        before = self.success.get(level, UNSEEN)
+        self.success[level] = before + (share - before) * max(SLOWEST, 1 / (seen + 2))
         self.groups[level] = seen + 1
         if self.success[level] >= self.unlocks:
             above = [other for other in self.levels if other[0] == level[0] and other[1] > level[1]]

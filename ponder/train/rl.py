@@ -30,6 +30,9 @@ from ponder.train.rounds import RLConfig, Rounds
 from ponder.train.settle import settle
 from ponder.train.sft import Start
 
+STEPS = "steps"
+"""The folder of a run's checkpoints for the curve, by the number of rounds before them."""
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -66,7 +69,13 @@ class Watch:
                 )
                 self.listener.alarm(alarm)
             if alarm.action is Action.STOP:
-                raise TrainingError(f"stopped after step {progress.step}: {alarm.sentence}")
+                raise TrainingError(f"stopped after step {progress.step}: {alarm.sentence}. {self._remedy(progress)}")
+
+    def _remedy(self, progress: Progress) -> str:
+        """Where to go on from: the kept checkpoint from about half the way, before it went wrong."""
+        kept = sorted(path for path in (self.run.folder / STEPS).iterdir() if not path.name.endswith(".part"))
+        early = [path for path in kept if 2 * int(path.name) * self.updates <= progress.step]
+        return f"What was learned before lies in {early[-1]}: begin another run there, with other settings"
 
 
 def kept_rounds(steps: int) -> list[int]:
@@ -183,7 +192,7 @@ def _fit(
 
     def boundary(progress: Progress) -> None:
         if progress.step in kept:
-            folder = run.folder / "steps" / f"{progress.step // config.updates:05}"
+            folder = run.folder / STEPS / f"{progress.step // config.updates:05}"
             if not folder.exists():
                 save_checkpoint(_saved(rounds.checkpoint, folder.name), folder)
         if progress.step in measured:

@@ -214,10 +214,12 @@ def test_a_grader_that_pays_for_length_is_caught(taught: Path, tmp_path: Path) -
         return Grade(float(len(completion.answer) >= 8))
 
     config = tiny(taught, efforts=("none",), answer=40, problems=6, samples=8, steps=40, learning_rate=1e-3)
-    with pytest.raises(TrainingError, match="pay for length"):
+    with pytest.raises(TrainingError, match=r"pay for length.*begin another run there") as stopped:
         run_rl(config, tmp_path, grader=long)
     assert [record["alarm"] for record in Run(tmp_path).metrics() if record.get("action") == "stop"] == ["length"]
     assert not (tmp_path / "checkpoint").exists()
+    (named,) = [path for path in (tmp_path / "steps").iterdir() if str(path) in str(stopped.value)]
+    assert load_checkpoint(named) and 1 <= int(named.name) < 40
 
 
 def test_weights_that_differ_behind_the_engine_s_back_are_caught(taught: Path, tmp_path: Path) -> None:
