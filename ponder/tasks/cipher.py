@@ -180,7 +180,7 @@ def _check_one(data: Data, block: Block, before: Block | None) -> BlockCheck:
         expected = [_check_block(data, " ".join(known))]
     else:
         expected = []
-    if known and known[:-1] == words[: len(known) - 1]:
+    if known and len(known) <= len(words) and known[:-1] == words[: len(known) - 1]:
         expected.append(_word_block(data, len(known) - 1, "again "))
     if block in expected:
         return BlockCheck(True, True)
