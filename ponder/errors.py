@@ -6,6 +6,7 @@ PonderError
 ├── CheckpointError  a model directory that is missing, incomplete or damaged
 ├── SamplerError     a sampler that could not extend a prefix
 │   └── ContextError     because the prompt is longer than the model reads
+├── TrainingError    a training that cannot go on: what it would learn is not what was asked for
 └── AnswerUnreadable an answer text that no reader understands (a grader turns it into a Grade)
 
 The command line prints the sentence and exits with 2. Broken invariants of our own are asserts instead.
@@ -34,6 +35,10 @@ class SamplerError(PonderError):
 
 class ContextError(SamplerError):
     """A prompt is longer than the model reads."""
+
+
+class TrainingError(PonderError):
+    """A training cannot go on; what it had saved is intact."""
 
 
 class AnswerUnreadable(PonderError, ValueError):

@@ -28,31 +28,37 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     @property
+    def samples_file(self) -> Path:
+        """Thoughts that were sampled on the way, one JSON object a line, in the order of steps."""
+        return self.folder / "samples.jsonl"
+
+    @property
     def state(self) -> Path:
         """The newest complete training state."""
         return self.folder / "state"
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to the metrics."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        _append(self.metrics_file, record)
+
+    def log_sample(self, record: Mapping[str, Any]) -> None:
+        """Append one sampled thought."""
+        _append(self.samples_file, record)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All complete records; a line cut by a kill is left out."""
-        if not self.metrics_file.exists():
-            return []
-        records: list[dict[str, Any]] = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return records
+        return _complete(self.metrics_file)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """All sampled thoughts that were written down whole."""
+        return _complete(self.samples_file)
 
     def rewind(self, step: int) -> None:
         """Drop the records after a step, because training goes on from there."""
-        kept = [record for record in self.metrics() if record["step"] <= step]
-        write_whole(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+        for path in (self.metrics_file, self.samples_file):
+            if path.exists() or path == self.metrics_file:
+                kept = [record for record in _complete(path) if record["step"] <= step]
+                write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
 
     @contextmanager
     def replacing_state(self) -> Generator[Path]:
@@ -75,6 +81,22 @@ class Run:
         old = self.folder / "state.old"
         if old.exists() and not self.state.exists():
             os.replace(old, self.state)
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _complete(path: Path) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records
 
 
 def read_json(path: Path) -> dict[str, Any]:

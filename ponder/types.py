@@ -215,6 +215,9 @@ class Segment:
     context: tuple[int, ...]
     generated: tuple[int, ...]
     logprobs: tuple[float, ...]
+    """Among the tokens that the format allowed at each place, as they were sampled."""
+    limit: tuple[int, int] | None = None
+    """Most tokens of thinking and of the answer that it was sampled under: what was allowed depends on it."""
 
 
 @dataclass(frozen=True)

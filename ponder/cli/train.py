@@ -1,6 +1,6 @@
 """`ponder train`: teaching a model. The settings come from a recipe, and from options, which win."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,8 +154,9 @@ def _config(settings: dict[str, Any], recipe: Path | None) -> "SFTConfig":
 
 def _train(config: "SFTConfig", folder: Path, evaluations: int) -> Path:
     """Run it, with a bar; returns the checkpoint."""
-    from ponder.train.sft import run_sft
+    from ponder.train.sft import mix, run_sft
 
+    effort = Effort.NONE if config.style == "direct" else Effort.MEDIUM
     with output.meter("training") as meter:
 
         def start(start: "Start") -> None:
@@ -173,7 +174,7 @@ def _train(config: "SFTConfig", folder: Path, evaluations: int) -> Path:
                 folder,
                 on_start=start,
                 on_step=step,
-                evaluate=_validator(config, meter),
+                evaluate=validator(mix(config), effort, meter),
                 evaluations=evaluations,
             )
         except KeyboardInterrupt:
@@ -181,17 +182,18 @@ def _train(config: "SFTConfig", folder: Path, evaluations: int) -> Path:
             raise
 
 
-def _validator(config: "SFTConfig", meter: Meter) -> "Callable[[Checkpoint, Progress], dict[str, float]]":
+def validator(
+    mixed: Iterable[tuple[str, int]], effort: Effort, meter: Meter
+) -> "Callable[[Checkpoint, Progress], dict[str, float]]":
     """Measures a model in training, on a few validation problems of each task in its mix, greedily."""
     from ponder.engine.local import LocalSampler
-    from ponder.train.sft import mix
 
     levels: dict[str, list[int]] = {}
-    for name, level in mix(config):
+    for name, level in mixed:
         levels.setdefault(name, []).append(level)
     chosen = {name: STANDARD_LEVEL if STANDARD_LEVEL in has else min(has) for name, has in levels.items()}
     sets = [held_out(name, level, MARK_PROBLEMS, split=Split.VALIDATION) for name, level in chosen.items()]
-    settings = Settings(efforts=(Effort.NONE if config.style == "direct" else Effort.MEDIUM,))
+    settings = Settings(efforts=(effort,))
 
     def validate(checkpoint: "Checkpoint", progress: "Progress") -> dict[str, float]:
         summaries = summarize(evaluate_all(sets, settings, LocalSampler(checkpoint)))

@@ -85,7 +85,8 @@ def extension(
     written: Written, block: Block | None, answer: str | None, ended: Ended | None, *, last: bool = False
 ) -> Extension:
     """An extension with its segment, and with its ratings where there are any."""
-    segment = Segment(written.job.context, written.tokens, written.logprobs)
+    limit = written.job.limit
+    segment = Segment(written.job.context, written.tokens, written.logprobs, (limit.thinking, limit.answer))
     after, before = (Rating(*found) if found else None for found in (written.after, written.before))
     return Extension(block, answer, ended, segment, after, before, last=last)
 

@@ -1,12 +1,13 @@
 """The format as a state machine over tokens: which may come next at a place, and where each of them leads."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ponder.text.format import BLOCKS, Mark, Place
+from ponder.types import Segment
 
 PLACES = tuple(Place)
 AT = {place: number for number, place in enumerate(PLACES)}
@@ -74,3 +75,36 @@ class Grammar:
     def masks(self, places: Tensor, left: Tensor) -> Tensor:
         """(B, V), what to add to the logits of rows at these places with so many tokens left."""
         return self.allowed[places + len(PLACES) * (left <= self.closing[places])]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Goes through the format's places again as a sample went through them, so that a trainer can mask as it was."""
+
+    allowed: Tensor
+    """The grammar's."""
+    leads: list[list[int]]
+    closing: list[int]
+    begins: Mapping[int, Place]
+    """Where a sample begins by the last token of its context; anywhere else, between blocks."""
+
+    @classmethod
+    def of(cls, special: dict[str, int], size: int, device: torch.device) -> "Replay":
+        """The replay of `Grammar.of` with the same vocabulary."""
+        grammar = Grammar.of(special, size, device)
+        marks = {Mark.ANSWER: Place.ANSWER, Mark.BLOCK: Place.HEADLINE}
+        begins = {special[BLOCKS.marker[mark].text]: place for mark, place in marks.items()}
+        return cls(grammar.allowed, grammar.leads.tolist(), grammar.closing.tolist(), begins)
+
+    def rows(self, segment: Segment) -> list[int]:
+        """The row of `allowed` that held for each generated token: the same steps as `Rows.draw` and `Rows.advance`."""
+        assert segment.limit, "it was not sampled under a grammar"
+        thinking, answer = segment.limit
+        place = AT[self.begins.get(segment.context[-1], Place.BETWEEN)]
+        left = answer if place == AT[Place.ANSWER] else thinking
+        rows: list[int] = []
+        for token in segment.generated:
+            rows.append(place + len(PLACES) * (left <= self.closing[place]))
+            before, place = place, self.leads[place][token]
+            left = (answer if before == AT[Place.BETWEEN] and place == AT[Place.ANSWER] else left) - 1
+        return rows

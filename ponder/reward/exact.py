@@ -76,10 +76,19 @@ class OracleRater:
         problem = self._known[prompt]
         if not prefix.blocks:
             return Rating(1.0, 1.0)
-        checks = TASKS[problem.task].check_blocks(problem, prefix.blocks)
-        last, valid = checks[-1], [check.valid for check in checks]
-        sound = False if False in valid else None if None in valid else True
-        return Rating(_said(sound if last.winnable is None else last.winnable), _said(last.valid))
+        return _rating(TASKS[problem.task].check_blocks(problem, prefix.blocks))
+
+
+def exact_ratings(problem: Problem, completion: Completion) -> tuple[Rating, ...]:
+    """What the truth says at the start and at the end of each block, as `OracleRater` would."""
+    checks = exact_checks(problem, completion)
+    return (Rating(1.0, 1.0), *(_rating(checks[: n + 1]) for n in range(len(checks))))
+
+
+def _rating(checks: Sequence[BlockCheck]) -> Rating:
+    last, valid = checks[-1], [check.valid for check in checks]
+    sound = False if False in valid else None if None in valid else True
+    return Rating(_said(sound if last.winnable is None else last.winnable), _said(last.valid))
 
 
 def _said(truth: bool | None) -> float:

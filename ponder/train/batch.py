@@ -6,8 +6,9 @@ tokens instead of the whole row. On CPU this makes attention five times cheaper 
 training speed (`LOG.md`, 2026-11-21).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from ponder.types import Segment
 
 TILE = 32
 """Looks in one tile of attention."""
+T = TypeVar("T")
 IGNORED = -100
 """The target of padding, as torch's losses know it."""
 
@@ -260,9 +262,14 @@ def _up(number: int, step: int) -> int:
 
 def split_by_prompt(rows: Sequence[Row], most_tokens: int) -> list[list[Row]]:
     """Rows sorted by their prompts' lengths, cut into groups of at most `most_tokens`: attention then pads little."""
-    groups: list[list[Row]] = []
-    for row in sorted(rows, key=lambda row: row.sections[0][1]):
-        if not groups or sum(map(len, groups[-1])) + len(row) > most_tokens:
+    return split_packed(rows, lambda row: row, most_tokens)
+
+
+def split_packed(items: Sequence[T], row_of: Callable[[T], Row], most_tokens: int) -> list[list[T]]:
+    """The same for whatever has a row; an item that is longer has a group of its own."""
+    groups: list[list[T]] = []
+    for item in sorted(items, key=lambda item: row_of(item).sections[0][1]):
+        if not groups or sum(len(row_of(one)) for one in groups[-1]) + len(row_of(item)) > most_tokens:
             groups.append([])
-        groups[-1].append(row)
+        groups[-1].append(item)
     return groups

@@ -5,22 +5,24 @@ the state and the step's number alone, so a run that was killed ends with the sa
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ponder.errors import CheckpointError
+from ponder.errors import CheckpointError, TrainingError
 from ponder.model.device import DTYPES
-from ponder.runs import Run
+from ponder.runs import Run, read_json
 
 HEAD = "head."
 """What the names of a reward head's parameters begin with."""
+COMPANION_FILE = "companion.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class LoopConfig:
     log_every: int = 10
     save_seconds: float = 60.0
     """Wall time between two saved states; it has no influence on the weights."""
+    save_multiple: int = 1
+    """States are saved after multiples of so many steps alone, and after the last one."""
 
 
 @dataclass
@@ -74,6 +78,22 @@ class MicroBatch(Protocol):
 
     def to(self: "B", device: str) -> "B":
         """The batch on another device."""
+        ...
+
+
+class Companion(Protocol):
+    """What a stage keeps beside the weights: it is saved with them, and its numbers are logged with the loop's."""
+
+    def record(self) -> dict[str, float]:
+        """Numbers of the step that was just taken."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What the next steps depend on, as plain JSON values."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
         ...
 
 
@@ -138,14 +158,16 @@ def fit(
     on_step: Callable[[Progress, dict[str, float]], None] | None = None,
     on_boundary: Callable[[Progress], None] | None = None,
     boundaries: frozenset[int] = frozenset(),
+    companion: Companion | None = None,
 ) -> Progress:
     """Train to the last step, from the run's saved state if there is one.
 
     `batches(first)` gives each step's micro-batches from step `first` on. `on_boundary` is called before the steps
-    named in `boundaries` and after the last one, for evaluations; it must not touch the weights.
+    named in `boundaries` and after the last one, for evaluations; it must not touch the weights. Raises TrainingError
+    where the gradient is not finite, before anything is changed by it.
     """
     optimizers = new_optimizers(network, config)
-    progress = load_state(run, network, optimizers)
+    progress = load_state(run, network, optimizers, companion)
     saved = time.monotonic()
     stream = iter(batches(progress.step))
     network.train()
@@ -153,12 +175,14 @@ def fit(
         if on_boundary and progress.step in boundaries:
             on_boundary(progress)
         record = _step(network, stream, loss, optimizers, config, progress)
+        record |= companion.record() if companion else {}
         if progress.step % config.log_every == 0 or progress.step == config.steps:
             run.log(record)
         if on_step:
             on_step(progress, record)
-        if time.monotonic() - saved > config.save_seconds or progress.step == config.steps:
-            save_state(run, network, optimizers, progress)
+        due = time.monotonic() - saved > config.save_seconds and progress.step % config.save_multiple == 0
+        if due or progress.step == config.steps:
+            save_state(run, network, optimizers, progress, companion)
             saved = time.monotonic()
     network.eval()
     if on_boundary:
@@ -205,6 +229,11 @@ def _step(
         value.backward()
         total += value.item()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip).item()
+    if not math.isfinite(norm) or not math.isfinite(total):
+        raise TrainingError(
+            f"step {progress.step + 1} has a loss of {total} and a gradient of {norm}: the run stops before they reach "
+            "the weights; begin another run with a smaller --learning-rate"
+        )
     share = rate(progress.step, config)
     optimizers.step(share, config)
     progress.step += 1
@@ -224,8 +253,10 @@ def _step(
     }
 
 
-def save_state(run: Run, network: nn.Module, optimizers: Optimizers, progress: Progress) -> None:
-    """Write what is trained, optimisers and progress; the previous state stays until this one is complete."""
+def save_state(
+    run: Run, network: nn.Module, optimizers: Optimizers, progress: Progress, companion: Companion | None = None
+) -> None:
+    """Write what is trained, optimisers, progress and the companion; the previous state stays until it is complete."""
     tensors: dict[str, Tensor] = {f"network.{name}": value for name, value in _trainable(network).items()}
     for name, optimizer in optimizers.parts.items():
         for index, state in optimizer.state_dict()["state"].items():
@@ -233,10 +264,12 @@ def save_state(run: Run, network: nn.Module, optimizers: Optimizers, progress: P
     with run.replacing_state() as folder:
         save_file({name: value.detach().contiguous() for name, value in tensors.items()}, folder / "state.safetensors")
         (folder / "progress.json").write_text(json.dumps(vars(progress)), encoding="utf-8")
+        if companion:
+            (folder / COMPANION_FILE).write_text(json.dumps(companion.state()), encoding="utf-8")
 
 
-def load_state(run: Run, network: nn.Module, optimizers: Optimizers) -> Progress:
-    """Read the run's saved state into network and optimisers; a new run starts at step 0."""
+def load_state(run: Run, network: nn.Module, optimizers: Optimizers, companion: Companion | None = None) -> Progress:
+    """Read the run's saved state into network, optimisers and companion; a new run starts at step 0."""
     if not run.state.exists():
         run.rewind(0)
         return Progress()
@@ -253,7 +286,9 @@ def load_state(run: Run, network: nn.Module, optimizers: Optimizers) -> Progress
                 index, field = key.split(".", 1)
                 state.setdefault(int(index), {})[field] = value
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as err:
+        if companion:
+            companion.restore(read_json(run.state / COMPANION_FILE))
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as err:
         raise CheckpointError(f"{run.state} is damaged ({err}): remove it to start the run over") from err
     run.rewind(progress.step)
     return progress

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ponder.model.heads import Head
 from ponder.model.network import Network
 from ponder.reward.boundary import Judged, Labels
-from ponder.train.batch import Batch, Row, collate, pack_segments, split_by_prompt
+from ponder.train.batch import Batch, Row, collate, pack_segments, split_by_prompt, split_packed
 from ponder.train.losses import token_loss
 from ponder.types import Rating, Segment
 
@@ -101,9 +101,7 @@ def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
 
 def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch]:
     """Rollouts of one step in passes of at most `most_tokens`; a longer one has a pass of its own."""
-    by_row = {id(one.row): one for one in rows}
-    groups = split_by_prompt([one.row for one in rows], most_tokens)
-    return [collate_rated([by_row[id(row)] for row in group]) for group in groups]
+    return [collate_rated(group) for group in split_packed(rows, lambda one: one.row, most_tokens)]
 
 
 def rating_loss(language_weight: float) -> Callable[[Rated, RatedBatch], Tensor]:

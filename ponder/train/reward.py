@@ -97,15 +97,15 @@ class Listener:
     step: Callable[[Progress, dict[str, float]], None] = lambda progress, record: None
 
 
-def levels(config: RewardConfig, checkpoint: Checkpoint) -> list[tuple[str, int]]:
-    """The (task, level) pairs that rollouts are sampled from."""
-    named = config.tasks or checkpoint.config.tasks
+def levels(tasks: Sequence[str], checkpoint: Checkpoint) -> list[tuple[str, int]]:
+    """The (task, level) pairs that rollouts are sampled from: those named, else what the checkpoint was taught."""
+    named = tasks or checkpoint.config.tasks
     return [task_level(key) for key in named] if named else [(name, STANDARD_LEVEL) for name in TASKS]
 
 
 def collect(config: RewardConfig, checkpoint: Checkpoint, run: Run, listener: Listener) -> tuple[list[Labelled], ...]:
     """The labelled rollouts for training and the held-out ones, sampled now or read from the run's folder."""
-    found = levels(config, checkpoint)
+    found = levels(config.tasks, checkpoint)
     source = Source(
         levels=tuple(found),
         problems=config.problems,
@@ -149,7 +149,7 @@ def stream(config: RewardConfig, rows: Sequence[Labelled], first: int) -> Iterat
 
 def held_out_demonstrations(config: RewardConfig, checkpoint: Checkpoint, n: int = DEMONSTRATIONS) -> list[Batch]:
     """Micro-batches of validation demonstrations."""
-    found, (_, tokenizer) = levels(config, checkpoint), checkpoint.own()
+    found, (_, tokenizer) = levels(config.tasks, checkpoint), checkpoint.own()
     rows = []
     for index in range(n):
         name, level = found[index % len(found)]
@@ -172,7 +172,7 @@ def run_reward(
     """Sample, label and train, or go on with what lies in `out`; returns the folder of the checkpoint with its head."""
     listener = listener or Listener()
     given = load_checkpoint(Path(config.model))
-    levels(config, given)
+    levels(config.tasks, given)
     network, _ = given.own()
     hidden = network.shape.hidden_size
     pick_device(config.device)

@@ -16,6 +16,7 @@ from ponder.cli import models, train
 from ponder.tasks import TASKS, jsonl
 from ponder.text.effort import Plan
 from ponder.train.reward import RewardConfig
+from ponder.train.rl import RLConfig
 from ponder.train.sft import SFTConfig
 from ponder.types import Effort, Rating
 
@@ -91,6 +92,9 @@ def test_tasks_sample_is_a_problem_file(run, tmp_path):
         (["train", "reward"], "model is missing: give --model"),
         (["train", "reward", "--model", "none"], "no model directory 'none'"),
         (["train", "reward", "--model", "none", "--labels", "guess"], "labels='guess' does not fit"),
+        (["train", "rl"], "model is missing: give --model"),
+        (["train", "rl", "--model", "none"], "no model directory 'none'"),
+        (["train", "rl", "--model", "none", "--process", "sum"], "process='sum' does not fit"),
     ],
 )
 def test_bad_arguments(run, scripted, arguments, part, tmp_path, monkeypatch):
@@ -297,6 +301,25 @@ def test_the_defaults_that_help_shows_are_the_real_ones():
     real = {name: field.default for name, field in RewardConfig.model_fields.items() if name in shown}
     told = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in real.items()}
     assert {name: shown[name] for name in told if name != "model"} == {n: told[n] for n in told if n != "model"}
+    shown = {option.name: option.show_default for option in group.commands["rl"].params}  # pyright: ignore
+    real = {name: field.default for name, field in RLConfig.model_fields.items() if name in shown}
+    told = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in real.items()}
+    assert {name: shown[name] for name in told if name != "model"} == {n: told[n] for n in told if n != "model"}
+
+
+def test_train_rl_goes_on_and_its_checkpoint_thinks(run, micro_checkpoint, tmp_path):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("problems: 2\nsamples: 2\nthinking: 16\nanswer: 4\nthreads: 1\noptions: {std: true}\n")
+    arguments = ["train", "rl", "--recipe", str(recipe), "--model", str(micro_checkpoint), "--steps", "2"]
+    arguments += ["--task", "multiplication:1", "--workers", "1", "--out", str(tmp_path / "run"), "--json"]
+    first = run(*arguments, "--evaluations", "1")
+    assert "starting" in first.err and "validation mean" in first.err
+    told = json.loads(first.out)
+    assert told["step"] == 2 and "reward_outcome" in told and "mean" in told["evaluations"][-1]["evaluation"]
+    assert "going on with" in run(*arguments).err
+    assert run("think", "2 * 3", "--model", told["checkpoint"], "--json").code in (0, 1)
+    recipe.write_text("stps: 3\n")
+    fails(run(*arguments), "unknown setting 'stps'")
 
 
 def test_train_reward_gives_a_checkpoint_with_a_head(run, micro_checkpoint, tmp_path):
@@ -323,6 +346,7 @@ def test_train_reward_gives_a_checkpoint_with_a_head(run, micro_checkpoint, tmp_
         ["tasks", "sample"],
         ["train", "sft"],
         ["train", "reward"],
+        ["train", "rl"],
         ["eval"],
         ["demo"],
         ["doctor"],

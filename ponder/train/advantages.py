@@ -1,0 +1,89 @@
+"""From rewards to what is trained: the rollouts of one problem are compared with each other.
+
+P problems have G rollouts each. An algorithm is a file beside this one and a line in ``algorithms.py``.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ponder.train.batch import Row, pack_segments
+from ponder.train.rewards import Reward
+from ponder.train.rollout import Drawn
+from ponder.types import Segment
+
+SMALLEST_SPREAD = 1e-6
+"""Rewards that are closer than this are the same."""
+
+
+class Scored(NamedTuple):
+    """A rollout and what it is worth."""
+
+    drawn: Drawn
+    reward: Reward
+
+    @property
+    def length(self) -> int:
+        """Tokens that were sampled."""
+        return sum(len(segment.generated) for segment in self.drawn.rollout.segments)
+
+
+Group = Sequence[Scored]
+"""The rollouts of one problem."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One rollout to train on."""
+
+    row: Row
+    segments: tuple[Segment, ...]
+    advantages: tuple[float, ...]
+    """Of each segment."""
+    weight: float
+    """Of each of its tokens in the loss's sum."""
+    terms: int
+    """What it adds to the number that the sum is divided by."""
+
+
+class Algorithm(Protocol):
+    """Decides what is learned from which rollout, and by which loss."""
+
+    def lessons(self, groups: Sequence[Group]) -> list[Lesson]:
+        """What of the groups is worth a backward pass."""
+        ...
+
+    def token_losses(self, logprobs: Tensor, sampled: Tensor, advantages: Tensor) -> Tensor:
+        """(n,) log-probabilities now and as sampled, and advantages, to (n,) losses of tokens."""
+        ...
+
+
+def lesson(one: Scored, advantage: float, weight: float, terms: int) -> Lesson:
+    """A whole rollout with one advantage."""
+    segments = one.drawn.rollout.segments
+    return Lesson(pack_segments(segments), segments, (advantage,) * len(segments), weight, terms)
+
+
+def degenerate(group: Group) -> bool:
+    """Whether a group teaches nothing: all of its decided rollouts are right, or all wrong, to the same degree.
+
+    Form and length alone do not count: else a group in which all are wrong would only teach to be wrong briefly.
+    """
+    signals = [one.reward.signal for one in group if one.reward.decided]
+    return not signals or max(signals) - min(signals) < SMALLEST_SPREAD
+
+
+def group_advantages(group: Group, *, std: bool) -> list[tuple[Scored, float]]:
+    """Each decided rollout's reward above the group's mean (Shao et al. 2024), divided by their deviation or not.
+
+    Dividing favours problems that are nearly always or nearly never solved (Liu et al. 2025, "Dr. GRPO").
+    """
+    decided = [one for one in group if one.reward.decided]
+    if degenerate(decided):
+        return []
+    rewards = [one.reward.total for one in decided]
+    mean, scale = statistics.fmean(rewards), statistics.pstdev(rewards) if std else 1.0
+    return [(one, (reward - mean) / max(scale, SMALLEST_SPREAD)) for one, reward in zip(decided, rewards, strict=True)]

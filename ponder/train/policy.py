@@ -1,0 +1,137 @@
+"""The policy in training: sampled tokens' log-probabilities under the same masks as they were sampled under.
+
+The sampler draws among the tokens that the format allows, and closes a block whose tokens run out. A trainer that did
+not mask alike would follow another policy than the one that was sampled, and would learn to close blocks by force.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ponder.engine.grammar import Replay
+from ponder.model.network import Network
+from ponder.train.advantages import Algorithm, Lesson
+from ponder.train.batch import Batch, collate, split_packed
+
+
+@dataclass(frozen=True)
+class PolicyBatch:
+    """Packed rollouts; n trained tokens."""
+
+    batch: Batch
+    rows: Tensor
+    """(n,), the row of the grammar's `allowed` for each token."""
+    sampled: Tensor
+    """(n,), log-probabilities as sampled."""
+    advantages: Tensor
+    """(n,)"""
+    weights: Tensor
+    """(n,), of the tokens in the loss's sum."""
+    trained: int
+    """What the sum is divided by: tokens, or rollouts."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the network reads."""
+        return self.batch.tokens
+
+    def to(self, device: str) -> "PolicyBatch":
+        """The batch on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ("rows", "sampled", "advantages", "weights")}
+        return replace(self, batch=self.batch.to(device), **moved)
+
+
+def collate_policy(lessons: Sequence[Lesson], replay: Replay) -> PolicyBatch:
+    """Lessons to one micro-batch."""
+    pairs = [pair for one in lessons for pair in zip(one.segments, one.advantages, strict=True)]
+    weights = [one.weight for one in lessons for segment in one.segments for _ in segment.generated]
+    return PolicyBatch(
+        batch=collate([one.row for one in lessons]),
+        rows=torch.tensor(list(chain.from_iterable(replay.rows(segment) for segment, _ in pairs))),
+        sampled=torch.tensor(list(chain.from_iterable(segment.logprobs for segment, _ in pairs))),
+        advantages=torch.tensor([advantage for segment, advantage in pairs for _ in segment.generated]),
+        weights=torch.tensor(weights),
+        trained=sum(one.terms for one in lessons),
+    )
+
+
+def policy_batches(lessons: Sequence[Lesson], replay: Replay, most_tokens: int) -> list[PolicyBatch]:
+    """The lessons of one step in passes of at most `most_tokens`."""
+    return [collate_policy(group, replay) for group in split_packed(lessons, lambda one: one.row, most_tokens)]
+
+
+def sampled_logprobs(network: Network, micro: PolicyBatch, allowed: Tensor) -> Tensor:
+    """(n,), what the network now gives the sampled tokens, at temperature 1."""
+    batch, n = micro.batch, len(micro.rows)
+    hidden = network.hidden(batch.ids, batch.positions, batch)
+    logits = network.logits(F.embedding(batch.predicting, hidden[0])).float()[:n] + allowed[micro.rows]
+    return logits.log_softmax(dim=-1).gather(1, batch.targets[:n, None]).squeeze(1)
+
+
+@dataclass
+class Tally:
+    """Sums over the tokens of a round's backward passes."""
+
+    fresh: bool = True
+    """Whether the weights are still those that were sampled from."""
+    tokens: int = 0
+    gap: float = 0.0
+    most_gap: float = 0.0
+    trained: int = 0
+    moved: int = 0
+    """Tokens whose ratio to the sampled probability has left [0.8, 1.25]."""
+    divergence: float = 0.0
+
+    def clear(self) -> None:
+        """A new round begins."""
+        vars(self).update(vars(Tally()))
+
+    def add(self, logprobs: Tensor, sampled: Tensor) -> None:
+        """Count a pass."""
+        apart = (logprobs.detach() - sampled).abs()
+        if self.fresh:
+            self.tokens += len(apart)
+            self.gap += float(apart.sum())
+            self.most_gap = max(self.most_gap, float(apart.max()))
+        self.trained += len(apart)
+        self.moved += int((apart > 0.2231).sum())
+
+    def numbers(self) -> dict[str, float]:
+        """What goes into the metrics; nothing where nothing was trained."""
+        if not self.trained:
+            return {}
+        found = {"moved": round(self.moved / self.trained, 5), "divergence": round(self.divergence / self.trained, 6)}
+        return found | ({"gap": self.gap / self.tokens, "most_gap": self.most_gap} if self.tokens else {})
+
+
+@dataclass
+class Reference:
+    """A policy to stay near to, by a penalty on the divergence from it; none while its weight is 0."""
+
+    weight: float = 0.0
+    network: Network | None = None
+
+
+def policy_loss(
+    algorithm: Algorithm, replay: Replay, tally: Tally, reference: Reference
+) -> Callable[[Network, PolicyBatch], Tensor]:
+    """The algorithm's loss, plus the divergence from the reference by its unbiased, never negative estimate
+    (Schulman 2020, "k3")."""
+
+    def loss(network: Network, micro: PolicyBatch) -> Tensor:
+        logprobs = sampled_logprobs(network, micro, replay.allowed)
+        tally.add(logprobs, micro.sampled)
+        losses = algorithm.token_losses(logprobs, micro.sampled, micro.advantages)
+        if reference.weight and reference.network:
+            with torch.no_grad():
+                there = sampled_logprobs(reference.network, micro, replay.allowed)
+            divergence = (there - logprobs).exp() - (there - logprobs) - 1
+            tally.divergence += float(divergence.detach().sum())
+            losses = losses + reference.weight * divergence
+        return (micro.weights * losses).sum()
+
+    return loss

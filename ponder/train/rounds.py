@@ -1,0 +1,221 @@
+"""Rounds of reinforcement learning: choose problems, sample, grade, and turn the rollouts into micro-batches.
+
+The optimiser loop asks for the next step's batches, and only then are they sampled, from the weights as they are. A
+round is a pure function of the weights, its number, the seed and the running success of the levels, which is saved
+with the weights: a run that was killed samples again what it would have sampled.
+"""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from ponder.engine.grammar import Replay
+from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ponder.runs import Run
+from ponder.seeds import rng_for, seed_for
+from ponder.tasks import TASKS, make
+from ponder.text.effort import BUDGETS, Budget
+from ponder.train.actors import Sample
+from ponder.train.advantages import Algorithm, Lesson, Scored
+from ponder.train.competence import Competence
+from ponder.train.measures import measured, told
+from ponder.train.policy import PolicyBatch, Reference, Tally, policy_batches
+from ponder.train.rewards import Form, Process, Rewards, grade_alone
+from ponder.train.rollout import Draw, Drawn, Grader
+from ponder.types import Effort, Split
+
+
+class RLConfig(pydantic.BaseModel):
+    """Everything that decides the weights of a run."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    """The checkpoint's folder to begin from."""
+    tasks: tuple[str, ...] = ()
+    """As `task:level`; the lowest level of each task is open, the next one opens once it is learned. Empty for what
+    the checkpoint was taught."""
+    unlocks: float = pydantic.Field(0.7, ge=0, le=1)
+    """Success at which a task's next level opens; 0 for all of them open at the start."""
+    algorithm: str = "grpo"
+    options: dict[str, Any] = {}
+    """The algorithm's own settings: see its file."""
+    steps: int = pydantic.Field(60, ge=1)
+    """Rounds of sampling."""
+    problems: int = pydantic.Field(48, ge=1)
+    """In a round."""
+    samples: int = pydantic.Field(8, ge=2)
+    """Rollouts of each problem."""
+    updates: int = pydantic.Field(1, ge=1)
+    """Optimiser steps on each round's rollouts."""
+    efforts: tuple[Effort, ...] = pydantic.Field((Effort.MEDIUM,), min_length=1)
+    """In turn, problem by problem."""
+    thinking: int | None = pydantic.Field(None, ge=0)
+    """Most thinking tokens, in place of the effort's own."""
+    answer: int | None = pydantic.Field(None, ge=1)
+    """Most tokens of the answer, likewise."""
+    process: Process = "off"
+    process_form: Form = "min"
+    process_weight: float = 0.2
+    format_weight: float = 0.05
+    length_weight: float = 0.05
+    soft_length: float = 0.8
+    kl: float = pydantic.Field(0.0, ge=0)
+    """Weight of the divergence from a reference, which is the policy at the start."""
+    reset_reference: int = pydantic.Field(0, ge=0)
+    """After so many rounds, again and again, the reference becomes the policy of then; 0 for never."""
+    learning_rate: float = pydantic.Field(2e-4, gt=0)
+    """Peak rate."""
+    decay: float = pydantic.Field(0.5, gt=0, le=1)
+    """Share of the steps, at the end, over which the rate falls to zero."""
+    seed: int = 0
+    shown: int = pydantic.Field(3, ge=0)
+    """Thoughts of each round in samples.jsonl."""
+    micro_tokens: int = pydantic.Field(16384, ge=256)
+    """Most tokens of one forward pass."""
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The sampler computes in float32: in bfloat16 the trainer would follow a slightly different policy."""
+    threads: int = pydantic.Field(0, ge=0)
+    """CPU threads of the trainer; 0 for all cores. Part of the settings, because sums depend on it."""
+    workers: int = pydantic.Field(2, ge=1)
+    """Processes that sample where the network is narrow, each with its part of a round; 1 for none beside this one."""
+
+    def rewards(self) -> Rewards:
+        """The reward's settings, checked."""
+        names = {"process", "process_weight", "format_weight", "length_weight", "soft_length"}
+        return Rewards(form=self.process_form, **self.model_dump(include=names))
+
+
+@dataclass(eq=False)
+class Rounds:
+    """What is sampled and learned; the loop's companion."""
+
+    config: RLConfig
+    checkpoint: Checkpoint
+    """What samples: the network in training."""
+    sample: Sample
+    parts: int
+    """In which a round is sampled."""
+    grader: Grader
+    algorithm: Algorithm
+    competence: Competence
+    replay: Replay
+    run: Run
+    reference: Reference
+    tally: Tally = field(default_factory=Tally)
+    sampled: int = 0
+    """Tokens of all rounds."""
+    numbers: dict[str, float] = field(default_factory=dict[str, float])
+    """Of the round that is being learned from."""
+    began: float = 0.0
+
+    # --- what the loop asks for -----------------------------------------------------------------------------------
+
+    def stream(self, first: int) -> Iterator[Sequence[PolicyBatch]]:
+        """The micro-batches of every optimiser step from `first` on, each round sampled when it is asked for."""
+        updates = self.config.updates
+        assert first % updates == 0, "states are saved between rounds"
+        self._refer(first // updates)
+        for number in range(first // updates, self.config.steps):
+            if self._resets(number):
+                self._reset_reference(number)
+            lessons = self.round(number)
+            for update in range(updates):
+                yield policy_batches(lessons[update::updates], self.replay, self.config.micro_tokens)
+                self.tally.fresh = False
+
+    def record(self) -> dict[str, float]:
+        """The round's numbers, and what its backward passes have shown so far."""
+        return self.numbers | self.tally.numbers() | {"training": round(time.monotonic() - self.began, 3)}
+
+    def state(self) -> dict[str, Any]:
+        """What the next rounds depend on beside the weights."""
+        return {"competence": self.competence.state(), "sampled": self.sampled}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self.competence.restore(state["competence"])
+        self.sampled = int(state["sampled"])
+
+    # --- one round ------------------------------------------------------------------------------------------------
+
+    def round(self, number: int) -> list[Lesson]:
+        """Sample and grade one round, count it, and choose what is learned."""
+        start = time.monotonic()
+        draws = self.draws(number)
+        drawn = self.sample(self._split(draws))
+        sampling = time.monotonic() - start
+        scored = self._scored(drawn)
+        G = self.config.samples
+        groups = [scored[at : at + G] for at in range(0, len(scored), G)]
+        for group in groups:
+            decided = [one.drawn.rollout.grade.right for one in group if one.reward.decided]
+            if decided:
+                problem = group[0].drawn.rollout.problem
+                self.competence.learn((problem.task, problem.level), sum(decided) / len(decided))
+        self.sampled += sum(one.length for one in scored)
+        self.numbers = measured(groups) | {"sampled": self.sampled, "sampling": round(sampling, 3)}
+        self.numbers |= {f"at {name}:{level}": x for (name, level), x in self.competence.success.items()}
+        for group in groups[: self.config.shown]:
+            self.run.log_sample({"step": number * self.config.updates + 1} | told(group[0]))
+        lessons = self.algorithm.lessons(groups)
+        rng_for("rl", "order", self.config.seed, number).shuffle(lessons)
+        self.tally.clear()
+        self.began = time.monotonic()
+        return lessons
+
+    def draws(self, number: int) -> list[Draw]:
+        """All rollouts of a round, those of a problem side by side."""
+        config, draws = self.config, list[Draw]()
+        for slot in range(config.problems):
+            rng = rng_for("rl", config.seed, number, slot)
+            name, level = self.competence.choose(rng)
+            problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
+            effort = config.efforts[(number + slot) % len(config.efforts)]
+            seeds = (seed_for("rl", config.seed, number, slot, sample) for sample in range(config.samples))
+            draws += (Draw(problem, effort, seed, budget=self._budget(effort)) for seed in seeds)
+        return draws
+
+    def _budget(self, effort: Effort) -> Budget:
+        usual, config = BUDGETS[effort], self.config
+        thinking = usual.thinking if config.thinking is None else config.thinking
+        return Budget(thinking, config.answer or usual.answer)
+
+    def _split(self, draws: Sequence[Draw]) -> list[list[Draw]]:
+        """Parts of whole problems."""
+        G, P = self.config.samples, self.config.problems
+        bounds = [P * part // self.parts * G for part in range(self.parts + 1)]
+        return [list(draws[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+
+    def _scored(self, drawn: Sequence[Drawn]) -> list[Scored]:
+        rewards = self.config.rewards()
+        graded = [one.graded(grade_alone(one.rollout.problem, one.rollout.completion, self.grader)) for one in drawn]
+        return [Scored(one, rewards.of(one)) for one in graded]
+
+    # --- the reference --------------------------------------------------------------------------------------------
+
+    def _resets(self, number: int) -> bool:
+        every = self.config.reset_reference if self.config.kl else 0
+        return bool(every and number and number % every == 0)
+
+    def _refer(self, number: int) -> None:
+        """Before going on with a round: the reference as it was then."""
+        if every := self.config.reset_reference if self.config.kl else 0:
+            last = number // every * every
+            if 0 < last < number:
+                self.reference.network = load_checkpoint(self._reference_folder(last)).own()[0]
+                self.reference.network.to(self.config.device)
+
+    def _reset_reference(self, number: int) -> None:
+        network, tokenizer = self.checkpoint.own()
+        save_checkpoint(Checkpoint(network, tokenizer, self.checkpoint.config), self._reference_folder(number))
+        self.reference.network = copy.deepcopy(network).requires_grad_(False)
+
+    def _reference_folder(self, number: int) -> Path:
+        return self.run.folder / "references" / f"{number:05}"
