@@ -95,7 +95,9 @@ class Judge:
             return Judgement(UNDECIDED, votes, critiques, note)
         chance = recorder.chance if self.samples == 1 else None
         share = sum(decided) / len(decided)
-        yes = share if chance is None else chance if decided[0] else 1.0 - chance
+        # The whole answer's probability is that of its word at most, so an unlikely one still leans to its own side.
+        sure = None if chance is None else max(0.5, chance)
+        yes = share if sure is None else sure if decided[0] else 1.0 - sure
         return Judgement(Rating(yes, yes), votes, critiques)
 
 

@@ -56,10 +56,11 @@ def test_yes_and_no_are_read_exactly() -> None:
     assert rated(Judge(Says(["yes"], ended=Ended.CUT_OFF)), prefix("a")) == [UNDECIDED]
 
 
-def test_the_probability_is_that_of_the_answer() -> None:
-    half = (math.log(0.5), math.log(0.8))
-    assert rated(Judge(Says(["yes"], half)), prefix("a"))[0].validity == pytest.approx(0.4)
-    assert rated(Judge(Says(["no"], half)), prefix("a"))[0].validity == pytest.approx(0.6)
+def test_the_probability_is_that_of_the_answer_and_never_against_it() -> None:
+    for chances, sure in (((0.9, 0.8), 0.72), ((0.5, 0.8), 0.5)):
+        logprobs = tuple(map(math.log, chances))
+        assert rated(Judge(Says(["yes"], logprobs)), prefix("a"))[0].validity == pytest.approx(sure)
+        assert rated(Judge(Says(["no"], logprobs)), prefix("a"))[0].validity == pytest.approx(1 - sure)
 
 
 def test_several_samples_vote() -> None:
