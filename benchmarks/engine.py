@@ -51,16 +51,6 @@ PROMPTS, SAMPLES = 64, 8
 LONGEST_BLOCK = 128
 FIXED = 64
 """Tokens that every row writes where weights are random and no block ever closes."""
-WHY = (
-    "**Where a goal is missed**, it is what a step costs whatever its number of rows: some 300 torch operations and",
-    "the Python between them, where llama.cpp has one compiled graph. One stream has nothing else; the tree decodes",
-    "16 rows that end at different times, so that most of its steps have few; rollouts have their tail. At 200 rows",
-    "attention takes two fifths of a step, most of it in small products of a row's two queries a key head. Tried:",
-    "attention as batched products, shared prompts read once, processes instead of threads (kept), compiled steps",
-    "(`LOG.md`, 2026-11-21). Next: one compiled graph for a step where a compiler is at hand, drafts checked several",
-    "at a time.",
-)
-"""What the profiles say of the figures that fall short."""
 CANDIDATES, DEPTH, TREE_PROMPT = 16, 4, 200
 Way = Callable[[], tuple[int, float]]
 """Does a workload; returns the tokens sampled and the seconds they took."""
@@ -335,7 +325,7 @@ def table(found: Mapping[str, Any]) -> str:
         "processes of one thread (`engine/parallel.py`), everything else in one process. `generate` is given batches",
         "of like lengths of the size that suits it best here, `continuous` and `llama` theirs.",
         "",
-        *WHY,
+        "Where a goal is missed, `LOG.md` has the profile that says why, what was tried and what is next.",
     ]
     return "\n".join(lines) + "\n"
 
