@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -25,6 +24,7 @@ from ponder.model.checkpoint import load_checkpoint
 from ponder.model.device import pick_device, settle_decoding_threads
 from ponder.reward.boundary import Judged
 from ponder.reward.exact import exact_labels
+from ponder.search.select import vote
 from ponder.seeds import rng_for, seed_for
 from ponder.text.effort import effort_named
 from ponder.train.rollout import Draw, Drawn, roll_out_all
@@ -56,11 +56,10 @@ def answer(drawn: Drawn) -> str:
 
 
 def voted(drawn: Sequence[Drawn], weight: Callable[[Drawn], float]) -> str:
-    """The answer with the greatest weight; of equal ones the first."""
-    votes: Counter[str] = Counter()
-    for one in drawn:
-        votes[answer(one)] += weight(one)
-    return max(votes, key=lambda text: votes[text])
+    """The answer with the greatest weight, as the searches vote; none where nothing was answered."""
+    answers = [answer(one) or None for one in drawn]
+    chosen = vote(answers, [weight(one) for one in drawn], 0)
+    return "" if chosen is None else answers[chosen] or ""
 
 
 SELECTIONS: dict[str, Select] = {

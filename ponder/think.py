@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ponder.errors import ConfigError, ProblemError
+from ponder.errors import ConfigError, ContextError, ProblemError
 from ponder.interfaces import Prefix, Rater, Sampler, Sampling
 from ponder.search import check_budget, search_named
 from ponder.search.tree import together
@@ -51,8 +51,16 @@ def think(
     return [completions[index] for index in range(len(requests))]
 
 
-def think_each(requests: Sequence[Request], sampler: Sampler, take: Callable[[int, Completion], None]) -> None:
+def think_each(
+    requests: Sequence[Request],
+    sampler: Sampler,
+    take: Callable[[int, Completion], None],
+    *,
+    refused: Callable[[int, ContextError], None] | None = None,
+) -> None:
     """Give each completion to `take`, with its request's number, as soon as it is there.
+
+    A prompt longer than the model reads goes to `refused`, and the others go on; without it, that ends them all.
 
     Up to SIDE_BY_SIDE requests are thought about at once, and as soon as one has its answer the next takes its place.
     """
@@ -61,15 +69,27 @@ def think_each(requests: Sequence[Request], sampler: Sampler, take: Callable[[in
     with contextlib.suppress(RuntimeError):
         if asyncio.get_running_loop():
             raise ConfigError("think() runs an event loop of its own: where one runs already, await think_one()")
-    asyncio.run(_think_all(requests, sampler, take))
+    asyncio.run(_think_all(requests, sampler, take, refused))
 
 
-async def _think_all(requests: Sequence[Request], sampler: Sampler, take: Callable[[int, Completion], None]) -> None:
+async def _think_all(
+    requests: Sequence[Request],
+    sampler: Sampler,
+    take: Callable[[int, Completion], None],
+    refused: Callable[[int, ContextError], None] | None,
+) -> None:
     waiting = iter(enumerate(requests))
 
     async def work() -> None:
         for index, request in waiting:
-            take(index, await think_one(request, sampler))
+            try:
+                completion = await think_one(request, sampler)
+            except ContextError as err:
+                if refused is None:
+                    raise
+                refused(index, err)
+                continue
+            take(index, completion)
 
     await together(work() for _ in range(min(SIDE_BY_SIDE, len(requests))))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from ponder.errors import ConfigError
+from ponder.errors import ConfigError, ContextError
 from ponder.evaluate.problems import ProblemSet
 from ponder.evaluate.progress import Kind, Outlook
 from ponder.evaluate.records import Asked, Record
@@ -171,7 +171,9 @@ def evaluate(
         parts[place] = completion
         share = outlook.finished(index, completion.tokens.generated)
         if len(parts) == len(work.requests):  # large trees are read and let go as they come
-            found = work.read([parts[at] for at in range(len(parts))])
+            whole = [parts[at] for at in range(len(parts))]
+            unread = next((one for one in whole if one.note and one.tree is None), None)
+            found = [_Found([unread] * want.count, ()) for want in work.wants] if unread else work.read(whole)
             made = [_record(work.job, name, one) for name, one in zip(asked[number], found, strict=True)]
             del waiting[number]
             new = [record for record in made if record.asked not in known]
@@ -183,8 +185,14 @@ def evaluate(
 
     if on_progress:
         on_progress(0, len(owners), outlook.share)
-    think_each([works[number].requests[place] for number, place in owners], sampler, take)
+    requests = [works[number].requests[place] for number, place in owners]
+    think_each(requests, sampler, take, refused=lambda index, err: take(index, _unread(err)))
     return [known[name] for names in asked for name in names]
+
+
+def _unread(err: ContextError) -> Completion:
+    """What comes of a prompt that the model cannot read: nothing, undecided, with the reason."""
+    return Completion((), "", Ended.CUT_OFF, note=str(err))
 
 
 def _kind(job: _Job, request: Request) -> Kind:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from ponder.errors import ConfigError, SamplerError
+from ponder.errors import ConfigError, ContextError, SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Rater, Sampler, Sampling
 from ponder.search.select import Chain, Key, Vote, chains_of, elected
 from ponder.seeds import seed_for
@@ -256,8 +256,8 @@ class Growth:
         if chosen is not None:
             return completion(tree, chosen)
         errors = [leaf.error for leaf in self._sorted() if leaf.error]
-        if len(errors) == 1:
-            raise errors[0]
+        if len(errors) == 1 or (errors and all(isinstance(err, ContextError) for err in errors)):
+            raise errors[0]  # one prompt, so all of them say the same
         raise SamplerError(f"all {len(errors)} candidates of {self.name} were lost, the first one: {errors[0]}")
 
 
