@@ -89,6 +89,7 @@ class LocalSampler:
             failed=failed,
             hear=None if ear.deaf else ear.hear,
             after=context.after,
+            surprises=[block.surprise for block in prefix.blocks],
         )
         self._open.add(finished)
         self.scheduler.submit(job)

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ponder.engine.spans import Span, Store, empty_span, token_bytes
-from ponder.model.heads import Head
+from ponder.model.heads import Head, doubts
 from ponder.model.network import Causal
+from ponder.types import Surprise
 
 READ_AT_ONCE = 8192
 """Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
@@ -31,8 +32,8 @@ class Read(NamedTuple):
     spans: tuple[Span, ...]
     logits: Tensor
     """(V,), of what comes first."""
-    rating: tuple[float, float] | None
-    """Value and validity at its end, where there is a head."""
+    hidden: Tensor
+    """(hidden,), the trunk's output at its end."""
 
 
 def version_of(network: Causal) -> int:
@@ -75,10 +76,10 @@ class Reader:
         known = [self._known(context, *found) for context, found in contexts.items()]
         parts = [(span, context[span.tokens :]) for span, context in zip(known, contexts, strict=True)]
         read: dict[tuple[int, ...], Read] = {}
-        for (context, (shared, _)), before, (span, logits, rating) in zip(
+        for (context, (shared, _)), before, (span, logits, hidden) in zip(
             contexts.items(), known, self._compute(parts), strict=True
         ):
-            read[context] = Read((before, span), logits, rating)
+            read[context] = Read((before, span), logits, hidden)
             if before.tokens < shared - 1:
                 self._store.keep(context[:shared], before.joined(span).first(shared))
         return read
@@ -90,11 +91,9 @@ class Reader:
                 return found.first(min(_common(ids, context), len(context) - 1))
         return empty_span(self._network.shape, self._device)
 
-    def _compute(
-        self, parts: list[tuple[Span, tuple[int, ...]]]
-    ) -> list[tuple[Span, Tensor, tuple[float, float] | None]]:
-        """For tokens behind known spans: their spans, and the logits and the rating after the last one."""
-        found: dict[int, tuple[Span, Tensor, tuple[float, float] | None]] = {}
+    def _compute(self, parts: list[tuple[Span, tuple[int, ...]]]) -> list[tuple[Span, Tensor, Tensor]]:
+        """For tokens behind known spans: their spans, and the logits and the trunk's output after the last one."""
+        found: dict[int, tuple[Span, Tensor, Tensor]] = {}
         sizes = [span.tokens + len(ids) for span, ids in parts]
         order = sorted(range(len(parts)), key=lambda index: sizes[index])
         while order:
@@ -107,15 +106,16 @@ class Reader:
             hidden = self._network.hidden(ids, reading.positions, reading)
             last = hidden[torch.arange(len(group)), torch.tensor(reading.new) - 1]
             self.read_tokens += sum(reading.new)
-            results = zip(reading.spans(), self._network.logits(last).float(), self.rate(last), strict=True)
+            results = zip(reading.spans(), self._network.logits(last).float(), last, strict=True)
             found |= zip(group, results, strict=True)
         return [found[index] for index in range(len(parts))]
 
-    def rate(self, hidden: Tensor) -> list[tuple[float, float] | None]:
-        """Value and validity of (n, hidden)."""
+    def rate(self, hidden: Tensor, surprises: Sequence[Sequence[Surprise | None]]) -> list[tuple[float, float] | None]:
+        """Value and validity of (n, hidden), where the blocks up to there have had these surprises."""
         if self._head is None:
             return [None] * len(hidden)
-        return [(value, validity) for value, validity in self._head(hidden).sigmoid().tolist()]
+        told = torch.tensor([doubts(one) for one in surprises], device=hidden.device)
+        return [(value, validity) for value, validity in self._head(hidden, told).sigmoid().tolist()]
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:

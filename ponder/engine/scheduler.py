@@ -26,6 +26,7 @@ from ponder.model.heads import Head
 from ponder.model.network import Causal
 from ponder.model.sizes import Sizes
 from ponder.text.format import Place
+from ponder.types import Surprise
 
 COMPACT = 0.75
 """With nobody waiting, free rows are taken out of the batch once no more than this share is in use."""
@@ -60,6 +61,8 @@ class Job:
     """Called with a sample's number and each of its tokens; True ends that sample there."""
     after: Sequence[tuple[int, ...]] = ()
     """Earlier contexts that this one goes on from; see `Known`."""
+    surprises: Sequence[Surprise | None] = ()
+    """Of the blocks before it."""
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -252,10 +255,12 @@ class Scheduler:
             self._logits = torch.cat((self._logits, self._logits.new_zeros(more, self._logits.shape[1])))
         own = {one: len(one.job.context) - one.shares * one.job.shared for one in joining}
         slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: own[one])
+        hidden = torch.stack([read[one.job.context].hidden for one in joining])
+        ratings = self._reader.rate(hidden, [one.job.surprises for one in joining])
         self._slots.reserve(len(self._owners), max(own.values()) + 1)
         self._rows.seat(slots, [Begun(one.job.place, one.job.limit, one.job.samplings[one.sample]) for one in joining])
-        for slot, (job, sample, shares) in zip(slots, joining, strict=True):
-            (spans, logits, rating), behind = read[job.context], job.shared if shares else 0
+        for slot, (job, sample, shares), rating in zip(slots, joining, ratings, strict=True):
+            (spans, logits, _), behind = read[job.context], job.shared if shares else 0
             prompt = self._slots.prompts.join(job.prompt, cut(spans, 0, behind)) if shares else None
             self._slots.put(slot, *cut(spans, behind), prompt=prompt, behind=behind)
             self._logits[slot] = logits
@@ -329,7 +334,11 @@ class Scheduler:
         if not slots:
             return
         owners, texts = [self._owners[slot] for slot in slots], self._rows.read(slots)
-        ratings = [None] * len(slots) if hidden is None else self._reader.rate(hidden)
+        surprises = [
+            (*(owner.job.surprises if owner else ()), Surprise.of(logprobs))
+            for owner, (_, logprobs) in zip(owners, texts, strict=True)
+        ]
+        ratings = [None] * len(slots) if hidden is None else self._reader.rate(hidden, surprises)
         self._free(slots)
         broken = False
         for owner, (tokens, logprobs), rating in zip(owners, texts, ratings, strict=True):

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ponder.model.heads import Head
+from ponder.model.heads import Head, doubts
 from ponder.model.network import Network
 from ponder.reward.boundary import Judged, Labels
 from ponder.train.batch import Batch, Row, collate, pack_segments, split_by_prompt, split_packed
 from ponder.train.losses import token_loss
-from ponder.types import Rating, Segment
+from ponder.types import Rating, Segment, Surprise
 
 
 class Labelled(NamedTuple):
@@ -25,6 +25,8 @@ class Labelled(NamedTuple):
 
     row: Row
     labels: Labels
+    surprises: tuple[Surprise, ...]
+    """Of each segment."""
     group: str = ""
 
 
@@ -35,6 +37,8 @@ class RatedBatch:
     batch: Batch
     reads: Tensor
     """(R,)"""
+    doubts: Tensor
+    """(R, DOUBTS), of the blocks up to there."""
     labels: Tensor
     """(R, 2): value and validity, 0 where they are not known."""
     known: Tensor
@@ -49,7 +53,7 @@ class RatedBatch:
 
     def to(self, device: str) -> "RatedBatch":
         """The batch on another device."""
-        tensors = {name: getattr(self, name).to(device) for name in ("reads", "labels", "known")}
+        tensors = {name: getattr(self, name).to(device) for name in ("reads", "doubts", "labels", "known")}
         return replace(self, batch=self.batch.to(device), **tensors)
 
 
@@ -66,16 +70,22 @@ class Rated(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.network.hidden(batch.ids, batch.positions, batch)
 
-    def logits(self, hidden: Tensor, reads: Tensor) -> Tensor:
-        """Value and validity at (R,) tokens of (1, N, hidden), as (R, 2) logits in float32, as the engine has them."""
+    def logits(self, hidden: Tensor, micro: RatedBatch) -> Tensor:
+        """Value and validity where a batch reads (1, N, hidden), as (R, 2) logits in float32, as the engine."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.head(F.embedding(reads, hidden[0]))
+            return self.head(F.embedding(micro.reads, hidden[0]), micro.doubts)
 
 
-def pack_rollout(segments: Sequence[Segment], labels: Labels, group: str = "") -> Labelled:
-    """A rollout's segments, one for each block and one for the answer, and the labels of its boundaries."""
-    assert len(labels) == len(segments) + 1
-    return Labelled(pack_segments(segments), labels, group)
+def pack_rollout(
+    segments: Sequence[Segment], labels: Labels, surprises: Sequence[Surprise] | None = None, group: str = ""
+) -> Labelled:
+    """A rollout's segments, one for each block and one for the answer, and the labels of its boundaries.
+
+    Surprises where the segments do not hold the log-probabilities themselves.
+    """
+    found = tuple(surprises or (Surprise.of(segment.logprobs) for segment in segments))
+    assert len(labels) == len(segments) + 1 == len(found) + 1
+    return Labelled(pack_segments(segments), labels, found, group)
 
 
 def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
@@ -86,17 +96,19 @@ def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
     """
     batch = collate([one.row for one in rows])
     reads: list[int] = []
+    told: list[list[float]] = []
     labels: list[tuple[float | None, float | None]] = []
     offset = 0
-    for row, known, _ in rows:
+    for row, known, surprises, _ in rows:
         ends = [bounds for bounds, trained in zip(row.sections, row.trained, strict=True) if trained]
         for number, (start, end) in enumerate(ends):
             reads += (offset + start - 1, offset + end - 1)
+            told += (doubts(surprises[:number]), doubts(surprises[: number + 1]))
             labels += ((label.value, label.validity) for label in known[number : number + 2])
         offset += len(row)
     values = torch.tensor([[number or 0.0 for number in label] for label in labels])
     mask = torch.tensor([[float(number is not None) for number in label] for label in labels])
-    return RatedBatch(batch, torch.tensor(reads), values, mask, int(mask.sum()))
+    return RatedBatch(batch, torch.tensor(reads), torch.tensor(told), values, mask, int(mask.sum()))
 
 
 def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch]:
@@ -110,7 +122,7 @@ def rating_loss(language_weight: float) -> Callable[[Rated, RatedBatch], Tensor]
 
     def loss(model: Rated, micro: RatedBatch) -> Tensor:
         hidden = model.hidden(micro.batch)
-        logits = model.logits(hidden, micro.reads)
+        logits = model.logits(hidden, micro)
         total = F.binary_cross_entropy_with_logits(logits, micro.labels, weight=micro.known, reduction="sum")
         if not model.frozen and language_weight:
             share = language_weight * micro.trained / micro.batch.trained
@@ -128,7 +140,7 @@ def judge(model: Rated, rows: Sequence[Labelled], most_tokens: int, device: str)
     for group in split_by_prompt([one.row for one in rows], most_tokens):
         members = [rows[by_row[id(row)]] for row in group]
         micro = collate_rated(members).to(device)
-        said = model.logits(model.hidden(micro.batch), micro.reads).sigmoid().tolist()
+        said = model.logits(model.hidden(micro.batch), micro).sigmoid().tolist()
         at = 0
         for one in members:
             count = 2 * (len(one.labels) - 1)  # before and after each segment
