@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ponder.engine.decoder import Decoder, decoder_for
 from ponder.engine.grammar import Grammar
 from ponder.engine.kv_cache import Slots, columns_of
 from ponder.engine.reader import Known, Read, Reader
@@ -110,6 +111,9 @@ class Scheduler:
     most_rows: int = MOST_ROWS
     most_bytes: int = MOST_BYTES
     head: Head | None = None
+    native: bool = True
+    """Whether compiled kernels compute where they can."""
+    decoder: Decoder = field(init=False)
     evicted: int = 0
     """Rows that had to begin again for want of memory."""
     _waiting: deque[Job] = field(default_factory=deque[Job])
@@ -122,8 +126,9 @@ class Scheduler:
     def __post_init__(self) -> None:
         shape = self.network.shape
         self._device = next(self.network.parameters()).device
+        self.decoder = decoder_for(self.network, self.native)
         self._slots, self._rows = Slots(shape, self._device), Rows.none(self._device)
-        self._reader = Reader(self.network, self.head, self.most_bytes // 8)
+        self._reader = Reader(self.network, self.decoder, self.head, self.most_bytes // 8)
         self._room = self.most_bytes // 2 // token_bytes(shape)
         """Tokens of all rows and their prompts together, unused columns included."""
         self._wanted: Counter[tuple[int, ...]] = Counter()
@@ -171,8 +176,8 @@ class Scheduler:
         self._arrange()
         if not any(self._owners):
             return
-        tokens = self._rows.draw(self._logits, self.grammar)
-        over = sorted({*self._rows.advance(tokens, self.grammar), *self._tell(tokens)})
+        tokens, ended = self.decoder.draw(self._rows, self._logits, self.grammar)
+        over = sorted({*ended, *self._tell(tokens)})
         if self.head is None:  # otherwise the last token, too, must go through the network
             self._finish(over, None)
             over = []
@@ -360,10 +365,8 @@ class Scheduler:
             tokens = tokens[torch.tensor(stay, device=self._device)]
             over = [at for at, slot in enumerate(stay) if slot in set(over)]
             self._keep(stay)
-        self._slots.prepare()
-        hidden = self.network.hidden(tokens[:, None], self._slots.positions, self._slots)[:, -1]
+        hidden, self._logits = self.decoder.decode(tokens, self._slots, self._rows.active)
         self._slots.lengths += self._rows.active
-        self._logits = self.network.logits(hidden).float()
         self._finish(over, hidden[torch.tensor(over, dtype=torch.long, device=self._device)])
 
 
