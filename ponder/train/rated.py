@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from ponder.model.heads import Head, doubts
 from ponder.model.network import Network
-from ponder.reward.boundary import Judged, Labels
-from ponder.train.batch import Batch, Row, collate, pack_segments, split_by_prompt, split_packed
+from ponder.reward.boundary import Labels
+from ponder.train.batch import Batch, Row, collate, pack_segments, split_packed
 from ponder.train.losses import token_loss
-from ponder.types import Rating, Segment, Surprise
+from ponder.types import Segment, Surprise
 
 
 class Labelled(NamedTuple):
@@ -117,37 +117,19 @@ def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch
 
 
 def rating_loss(language_weight: float) -> Callable[[Rated, RatedBatch], Tensor]:
-    """Binary cross-entropy summed over known labels; while the trunk is trained too, plus the language model's mean
+    """Binary cross-entropy summed over known labels, where the trunk is trained too, plus the language model's mean
     loss on the same rollouts, so many times, which keeps the trunk what it is."""
 
     def loss(model: Rated, micro: RatedBatch) -> Tensor:
         hidden = model.hidden(micro.batch)
         logits = model.logits(hidden, micro)
         total = F.binary_cross_entropy_with_logits(logits, micro.labels, weight=micro.known, reduction="sum")
-        if not model.frozen and language_weight:
+        if language_weight:
             share = language_weight * micro.trained / micro.batch.trained
             total = total + share * token_loss(model.network, hidden, micro.batch)
         return total
 
     return loss
-
-
-@torch.no_grad()
-def judge(model: Rated, rows: Sequence[Labelled], most_tokens: int, device: str) -> list[Judged]:
-    """What the head says of packed rollouts, in float32, beside their labels; in their order."""
-    found: dict[int, tuple[Rating, ...]] = {}
-    by_row = {id(one.row): index for index, one in enumerate(rows)}
-    for group in split_by_prompt([one.row for one in rows], most_tokens):
-        members = [rows[by_row[id(row)]] for row in group]
-        micro = collate_rated(members).to(device)
-        said = model.logits(model.hidden(micro.batch), micro).sigmoid().tolist()
-        at = 0
-        for one in members:
-            count = 2 * (len(one.labels) - 1)  # before and after each segment
-            readings = [Rating(value, validity) for value, validity in said[at : at + count]]
-            found[by_row[id(one.row)]] = (readings[0], *readings[1::2])
-            at += count
-    return [Judged(found[index], one.labels, one.group) for index, one in enumerate(rows)]
 
 
 @dataclass(frozen=True)

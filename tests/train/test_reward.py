@@ -27,7 +27,8 @@ from ponder.train.batch import Row, pack, pack_segments
 from ponder.train.chunks import Chunks, Source, read_rollouts
 from ponder.train.loop import LoopConfig, Progress, fit
 from ponder.train.losses import cross_entropy
-from ponder.train.rated import Labelled, Rated, collate_rated, harm, judge, micro_batches, pack_rollout, rating_loss
+from ponder.train.rated import Labelled, Rated, collate_rated, harm, micro_batches, pack_rollout, rating_loss
+from ponder.train.reads import head_loss, judge, read_all, together
 from ponder.train.reward import Listener, RewardConfig, held_out_demonstrations, run_reward, step_rows
 from ponder.train.rollout import Draw, Drawn, roll_out_all
 from ponder.types import Block, Effort, Message, Segment, Split
@@ -218,9 +219,14 @@ def test_a_visible_signal_is_learned(micro_checkpoint: Path, tmp_path: Path, fro
     model = Rated(checkpoint.network, new_head(checkpoint.network.shape.hidden_size), frozen=frozen)
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     assert measure(judge(model, held, 4096, "cpu")).validity.auc == 0.5
-    steps, batches = 150 if frozen else 40, micro_batches(train, 8192)
+    steps = 150 if frozen else 40
     config = LoopConfig(steps=steps, learning_rate=3e-3, head_rate=10.0)
-    fit(model, lambda first: (batches for _ in range(steps)), rating_loss(0.1), config, Run(tmp_path))
+    if frozen:
+        reads = [together(read_all(model, train, 8192, "cpu"))]
+        fit(model, lambda first: (reads for _ in range(steps)), head_loss, config, Run(tmp_path))
+    else:
+        packed = micro_batches(train, 8192)
+        fit(model, lambda first: (packed for _ in range(steps)), rating_loss(0.1), config, Run(tmp_path))
     found = measure(judge(model, held, 4096, "cpu"))
     assert found.validity.auc and found.validity.auc > 0.95
     assert found.first_error.f1 and found.first_error.f1 > 0.9
