@@ -139,7 +139,8 @@ def collect(config: RewardConfig, checkpoint: Checkpoint, run: Run, listener: Li
 
 
 def step_rows(config: RewardConfig, rows: Sequence[T], step: int) -> list[T]:
-    """The rollouts of one step: a pure function of the settings and the step, all of them once an epoch."""
+    """The rollouts of one step: a pure function of the settings and the step, all of them once an epoch,
+    but for what whole steps leave over."""
     size = min(config.rows, len(rows))
     a_pass = len(rows) // size
     epoch, at = divmod(step, a_pass)
