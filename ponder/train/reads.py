@@ -68,15 +68,20 @@ def read_all(
     return [found[index] for index in range(len(rows))]
 
 
-@torch.no_grad()
 def judge(model: Rated, rows: Sequence[Labelled], most_tokens: int, device: str) -> list[Judged]:
     """What the head says of packed rollouts, in float32, beside their labels; in their order."""
-    judged: list[Judged] = []
-    for one, read in zip(rows, read_all(model, rows, most_tokens, device), strict=True):
+    return judged(model, rows, read_all(model, rows, most_tokens, device), device)
+
+
+@torch.no_grad()
+def judged(model: Rated, rows: Sequence[Labelled], reads: Sequence[Reads], device: str) -> list[Judged]:
+    """The same of what has been read."""
+    found: list[Judged] = []
+    for one, read in zip(rows, reads, strict=True):
         said = model.head(read.hidden.to(device), read.doubts.to(device)).sigmoid().tolist()
         readings = [Rating(value, validity) for value, validity in said]
-        judged.append(Judged((readings[0], *readings[1::2]), one.labels, one.group))
-    return judged
+        found.append(Judged((readings[0], *readings[1::2]), one.labels, one.group))
+    return found
 
 
 def head_loss(model: Rated, micro: Reads) -> Tensor:

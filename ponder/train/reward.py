@@ -28,7 +28,7 @@ from ponder.train.batch import Batch, collate, pack, split_by_prompt
 from ponder.train.chunks import Chunks, Source
 from ponder.train.loop import LoopConfig, MicroBatch, Progress, fit, marks, once
 from ponder.train.rated import Labelled, Rated, harm, micro_batches, rating_loss
-from ponder.train.reads import head_loss, judge, read_all, together
+from ponder.train.reads import head_loss, judged, read_all, together
 from ponder.train.settle import settle
 from ponder.train.sft import Start, demonstration, task_level
 from ponder.types import Effort, Message, Split
@@ -227,8 +227,11 @@ def run_reward(
     listener.start(Start(loop, reason, count, run.state.exists()))
     demonstrations = [] if frozen else [one.to(config.device) for one in held_out_demonstrations(config, given)]
 
+    read_held = partial(read_all, model, held, config.micro_tokens, config.device)
+    known = read_held() if frozen and measure else None
+
     def evaluate(progress: Progress) -> dict[str, float]:
-        found = measure(judge(model, held, config.micro_tokens, config.device)) if measure and held else {}
+        found = measure(judged(model, held, known or read_held(), config.device)) if measure and held else {}
         if before is not None:
             found |= {f"language_{name}": x for name, x in asdict(harm(before, network, demonstrations)).items()}
         return found
