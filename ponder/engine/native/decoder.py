@@ -61,8 +61,8 @@ class NativeDecoder:
         self._sizes = np.array([*size, shape.vocab_size])
         self._work, self._group = passes.scratch_size(*size), heads // kv_heads
         self._rooms, self._threads = list[_Room](), ThreadPoolExecutor(thread_name_prefix="decoder")
-        self._standing = (-1, 0, 0)
-        """At how many changes, where, and for how many rows the lanes were laid out."""
+        self._standing: tuple[Slots | None, int, int] = (None, 0, 0)
+        """For which slots, at how many changes, and where, the lanes were laid out."""
         self._table = torch.zeros(0, dim)
         self._hidden, self._logits = torch.zeros(0, shape.hidden_size), torch.zeros(0, shape.vocab_size)
         padded = -(-shape.vocab_size // LANES) * LANES
@@ -90,7 +90,7 @@ class NativeDecoder:
     def decode(self, tokens: Tensor, slots: Slots, active: Tensor) -> tuple[Tensor, Tensor]:
         """See `Decoder`: a lane for each active row."""
         slots.grow()
-        standing = slots.changes, slots.keys.data_ptr(), slots.rows
+        standing = slots, slots.changes, slots.keys.data_ptr()
         if self._standing != standing:
             self._lanes, self._standing = self._lanes_of(slots, active), standing
         rows, lanes = self._lanes
