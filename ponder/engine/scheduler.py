@@ -367,7 +367,8 @@ class Scheduler:
             self._keep(stay)
         hidden, self._logits = self.decoder.decode(tokens, self._slots, self._rows.active)
         self._slots.lengths += self._rows.active
-        self._finish(over, hidden[torch.tensor(over, dtype=torch.long, device=self._device)])
+        if over:
+            self._finish(over, hidden[torch.tensor(over, device=self._device)])
 
 
 def least_bytes(shape: Sizes) -> int:

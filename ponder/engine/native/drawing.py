@@ -91,19 +91,22 @@ def _draw(row: int, state: Any, marks: Any, vocabulary: int, masked: Any, chance
         masked[one] = value
         if value > most:
             best, most = one, value
-    token = best
-    temperature = get(state[TEMPERATURE], row)
+    token, temperature, total = best, get(state[TEMPERATURE], row), 0.0
     if temperature > 0:
         heat = np.float64(max(temperature, np.float32(1e-6)))
         for one in range(len(masked)):
-            chances[one] = np.float64(masked[one]) / heat
+            chances[one] = masked[one]
+        if heat != 1:
+            chances /= heat
         total = double_exponentials(double_at, len(chances))
         top_p, top_k, min_p = get(state[TOP_P], row), get_whole(state[TOP_K], row), get(state[MIN_P], row)
         if top_p < 1 or top_k > 0 or min_p > 0:
             _cut(chances, total, top_p, top_k, min_p)
         token = _chosen(chances, double_at, vocabulary, uniform(get_whole(state[SEED], row), drawn))
     value = masked[token]
-    chance = value - most - math.log(exponentials(at, len(masked)))
+    if temperature != 1:  # otherwise the sum is known
+        total = np.float64(exponentials(at, len(masked)))
+    chance = value - most - math.log(total)
     put_whole(state[WRITTEN], row * marks[ROOM] + drawn, token)
     put(state[LOGPROBS], row * marks[ROOM] + drawn, chance)
     return token

@@ -30,7 +30,6 @@ _PAIR, _ONE = weighed(2, 4 * HALF), weighed(1, 4 * HALF)
 _NARROW_PAIR, _NARROW = weighed(2, HALF), weighed(1, HALF)
 
 
-@kernel
 def scratch_size(hidden: int, heads: int, kv_heads: int, dim: int, inner: int) -> int:
     """Numbers that a pass works with, apart from scores."""
     return CHUNK * (3 * hidden + (2 * heads + 2 * kv_heads + 1) * dim + 3 * inner + SLICE) + 2 * heads * dim
@@ -76,12 +75,14 @@ def _attend(lane: Any, layer: int, heads: int, kv_heads: int, dim: int, query: i
             scores(q + FLOAT * one * dim, lane[KEYS] + ours, row + FLOAT * behind, dim, own)
             for number in range(total, total + LANES):
                 put(row, number, -math.inf)
-            share = 1 / exponentials(row, (total + LANES - 1) // LANES * LANES)
-            for number in range(total):
-                put(row, number, get(row, number) * share)
+            put(row, apart - 1, exponentials(row, (total + LANES - 1) // LANES * LANES))
         if behind:
             _gather(work, apart, group, lane[THEIR_VALUES] + theirs, dim, o, behind)
         _gather(work + FLOAT * behind, apart, group, lane[VALUES] + ours, dim, o, own)
+        for one in range(group):
+            share = 1 / get(work, apart * (one + 1) - 1)
+            for number in range(one * dim, (one + 1) * dim):
+                put(o, number, get(o, number) * share)
 
 
 @kernel

@@ -3,7 +3,7 @@
 from ponder.engine.native.compiling import LANES, WIDEST, kernel
 from ponder.engine.native.vectors import get, product, put
 
-ROWS = 8
+ROWS = 16 if WIDEST == LANES else 8
 """Rows of a weight that are multiplied at once: as many sums stand in registers."""
 _WHOLE, _HALF, _QUARTER = (product(ROWS, width) for width in (LANES, LANES // 2, LANES // 4))
 _ONE_WHOLE, _ONE_HALF, _ONE_QUARTER = (product(1, width) for width in (LANES, LANES // 2, LANES // 4))

@@ -18,6 +18,9 @@ from ponder.engine.native.compiling import DOUBLE, INTEGER, LANES, NOTHING, REAL
 I32, I64 = ir.IntType(32), ir.IntType(64)
 HALF = 8
 """Numbers of a vector where attention reads a head: sizes of heads are multiples of it."""
+_EVEN, _ODD = (0, 2, 8, 10, 4, 6, 12, 14), (1, 3, 9, 11, 5, 7, 13, 15)
+_PAIRS = (_EVEN, _ODD), (_EVEN, _ODD), ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+"""Which lanes are added to sum eight vectors up: within their halves first, which is one instruction."""
 
 
 def at(number: int) -> ir.Constant:
@@ -248,11 +251,9 @@ def scores(b: Any, query: Any, keys: Any, outputs: Any, dim: Any, count: Any) ->
             for start, total in zip(starts, sums, strict=True):
                 b.store(v.fused(q, v.load(keys, b.add(start, offset)), b.load(total)), total)
         found = [b.load(total) for total in sums]
-        while len(found) > 1:  # neighbouring lanes of two vectors at a time become one vector
-            pairs = zip(found[::2], found[1::2], strict=True)
-            found = [
-                b.fadd(*(v.shuffled(left, right, range(side, 2 * HALF, 2)) for side in (0, 1))) for left, right in pairs
-            ]
+        for left, right in _PAIRS:  # neighbouring lanes of two vectors at a time become one vector
+            twos = zip(found[::2], found[1::2], strict=True)
+            found = [b.fadd(v.shuffled(one, two, left), v.shuffled(one, two, right)) for one, two in twos]
         v.store(found[0], outputs, first)
 
 
