@@ -97,7 +97,7 @@ class Rows:
 
     def free(self, slots: Sequence[int]) -> None:
         """Nobody listens to these any more: they write on, likeliest token first, which costs least."""
-        at = torch.tensor(slots, device=self.place.device)
+        at = torch.tensor(slots, dtype=torch.long, device=self.place.device)
         self.active[at] = False
         self.temperatures[at] = 0.0
 
