@@ -18,6 +18,7 @@ NEEDED = (
     "tokenizers",
     "safetensors",
     "numpy",
+    "numba",
     "httpx",
     "pydantic",
     "pyyaml",

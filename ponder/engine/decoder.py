@@ -36,6 +36,11 @@ class Decoder(Protocol):
         """Which one it is, and why."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever waits for the first step should know."""
+        ...
+
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """Reads new tokens behind known ones: their spans, and after the last one of each (n, hidden) and the logits
         (n, V)."""
@@ -59,6 +64,7 @@ class TorchDecoder:
 
     network: Causal
     why: str
+    notes: tuple[str, ...] = ()
 
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """See `Decoder`: one padded pass."""

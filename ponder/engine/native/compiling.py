@@ -42,6 +42,12 @@ def entry(function: F) -> F:
     return cast(F, made)
 
 
+def kept(made: Callable[..., Any]) -> bool:
+    """Whether an entry was compiled before, here or in another process."""
+    folder = Path(cast(Any, made).stats.cache_path or ".")
+    return any(folder.glob(f"*_{STAMP:08x}-*.nbi"))
+
+
 def emitted(result: Any, *kinds: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A function of these types for kernels, given as what writes its instructions: (builder, arguments) to the result.
 
