@@ -89,9 +89,9 @@ EFFORT_SHARES = {
 }
 STYLE_SHARES = {
     Effort.MINIMAL: (1.0, 0.0, 0.0),
-    Effort.LOW: (0.95, 0.05, 0.0),
-    Effort.MEDIUM: (0.7, 0.2, 0.1),
-    Effort.HIGH: (0.5, 0.25, 0.25),
+    Effort.LOW: (0.85, 0.15, 0.0),
+    Effort.MEDIUM: (0.6, 0.3, 0.1),
+    Effort.HIGH: (0.4, 0.35, 0.25),
     Effort.XHIGH: (0.3, 0.3, 0.4),
     Effort.MAX: (0.2, 0.3, 0.5),
 }
