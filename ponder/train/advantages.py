@@ -4,9 +4,9 @@ P problems have G rollouts each. An algorithm is a file beside this one and a li
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -30,9 +30,29 @@ class Scored(NamedTuple):
         """Tokens that were sampled."""
         return sum(len(segment.generated) for segment in self.drawn.rollout.segments)
 
+    def thinking(self, blocks: int) -> int:
+        """Tokens of its first blocks."""
+        kept = self.drawn.draw.kept
+        new = self.drawn.rollout.segments[: max(0, blocks - len(kept.blocks))]
+        return kept.thinking + sum(len(segment.generated) for segment in new)
+
 
 Group = Sequence[Scored]
 """The rollouts of one problem."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A boundary of a rollout, from which others are to go on."""
+
+    scored: Scored
+    blocks: int
+    """How many of its blocks stay."""
+    samples: int
+
+
+Again = Callable[[Sequence[Fork]], list[Group]]
+"""Samples from each fork; the siblings of one of them are a group."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +69,20 @@ class Lesson:
     """What it adds to the number that the sum is divided by."""
 
 
+Head = Literal["unused", "read", "trained"]
+"""What an algorithm wants of the policy's reward head."""
+
+
 class Algorithm(Protocol):
     """Decides what is learned from which rollout, and by which loss."""
 
-    def lessons(self, groups: Sequence[Group]) -> list[Lesson]:
-        """What of the groups is worth a backward pass."""
+    @property
+    def head(self) -> Head:
+        """Whether rollouts must be rated by it, and whether it learns too."""
+        ...
+
+    def lessons(self, groups: Sequence[Group], again: Again) -> list[Lesson]:
+        """What of the groups, and of what is sampled again from their boundaries, is worth a backward pass."""
         ...
 
     def token_losses(self, logprobs: Tensor, sampled: Tensor, advantages: Tensor) -> Tensor:

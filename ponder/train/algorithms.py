@@ -7,10 +7,11 @@ import pydantic
 
 from ponder.errors import ConfigError
 from ponder.train.advantages import Algorithm
+from ponder.train.branch import Branch
 from ponder.train.grpo import Grpo
 from ponder.train.star import Star
 
-ALGORITHMS: Mapping[str, type[Grpo] | type[Star]] = {"grpo": Grpo, "star": Star}
+ALGORITHMS: Mapping[str, type[Grpo] | type[Branch] | type[Star]] = {"grpo": Grpo, "branch": Branch, "star": Star}
 
 
 def algorithm_named(name: str, options: Mapping[str, Any]) -> Algorithm:

@@ -80,6 +80,7 @@ def told(one: Scored) -> dict[str, Any]:
         "prompt": rollout.problem.prompt,
         "gold": rollout.problem.answer,
         "effort": one.drawn.draw.effort,
+        "kept": len(one.drawn.draw.kept.blocks),
         "blocks": [[block.headline, block.thoughts, block.summary] for block in rollout.completion.blocks],
         "answer": rollout.completion.answer,
         "ended": rollout.completion.ended,

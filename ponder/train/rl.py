@@ -7,7 +7,7 @@ checkpoint at steps that are evenly spaced on a log scale, for the curve, and th
 import copy
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -105,9 +105,14 @@ def run_rl(
     )
     config.rewards()
     network, tokenizer = given.own()
-    if config.process == "head" and given.head is None:
+    reading = [
+        name
+        for name, reads in (("--process head", config.process == "head"), (config.algorithm, algorithm.head == "read"))
+        if reads
+    ]
+    if reading and given.head is None:
         raise ConfigError(
-            f"{config.model} has no reward head: train one with `ponder train reward`, or --process exact"
+            f"{config.model} has no reward head, which {reading[0]} reads: train one with `ponder train reward`"
         )
     hidden = network.shape.hidden_size
     device = pick_device(config.device).value
@@ -115,7 +120,7 @@ def run_rl(
     run = open_run(out, config.model_dump(mode="json"))
     computing = settle(config.device, config.dtype, config.threads, hidden, run)
     config = config.model_copy(update=computing.chosen)
-    policy = replace(given.to(config.device), head=given.head if config.process == "head" else None)
+    policy = given.to(config.device)
     reference = Reference(config.kl, copy.deepcopy(network).requires_grad_(False) if config.kl else None)
     loop = _loop(config)
     listener.start(Start(loop, _reason(computing.reason, given), _count(network), run.state.exists()))

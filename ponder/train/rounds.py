@@ -8,7 +8,9 @@ with the weights: a run that was killed samples again what it would have sampled
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +23,12 @@ from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, make
 from ponder.text.effort import BUDGETS, Budget
 from ponder.train.actors import Sample
-from ponder.train.advantages import Algorithm, Lesson, Scored
+from ponder.train.advantages import Algorithm, Fork, Group, Lesson, Scored
 from ponder.train.competence import Competence
 from ponder.train.measures import measured, told
 from ponder.train.policy import PolicyBatch, Reference, Tally, policy_batches
 from ponder.train.rewards import Form, Process, Rewards, grade_alone
-from ponder.train.rollout import Draw, Drawn, Grader
+from ponder.train.rollout import Draw, Drawn, Grader, Kept
 from ponder.types import Effort, Split
 
 
@@ -148,38 +150,33 @@ class Rounds:
     def round(self, number: int) -> list[Lesson]:
         """Sample and grade one round, count it, and choose what is learned."""
         start = time.monotonic()
-        draws = self.draws(number)
-        drawn = self.sample(self._split(draws))
+        groups = self._sampled(self.draws(number))
         sampling = time.monotonic() - start
-        scored = self._scored(drawn)
-        G = self.config.samples
-        groups = [scored[at : at + G] for at in range(0, len(scored), G)]
         for group in groups:
             decided = [one.drawn.rollout.grade.right for one in group if one.reward.decided]
             if decided:
                 problem = group[0].drawn.rollout.problem
                 self.competence.learn((problem.task, problem.level), sum(decided) / len(decided))
-        self.sampled += sum(one.length for one in scored)
-        self.numbers = measured(groups) | {"sampled": self.sampled, "sampling": round(sampling, 3)}
+        self.numbers = measured(groups) | {"sampling": round(sampling, 3)}
         self.numbers |= {f"at {name}:{level}": x for (name, level), x in self.competence.success.items()}
-        for group in groups[: self.config.shown]:
-            self.run.log_sample({"step": number * self.config.updates + 1} | told(group[0]))
-        lessons = self.algorithm.lessons(groups)
+        self._show(number, groups)
+        lessons = self.algorithm.lessons(groups, partial(self._again, number))
+        self.numbers["sampled"] = self.sampled
         rng_for("rl", "order", self.config.seed, number).shuffle(lessons)
         self.tally.clear()
         self.began = time.monotonic()
         return lessons
 
-    def draws(self, number: int) -> list[Draw]:
-        """All rollouts of a round, those of a problem side by side."""
-        config, draws = self.config, list[Draw]()
+    def draws(self, number: int) -> list[list[Draw]]:
+        """All rollouts of a round, by their problems."""
+        config, draws = self.config, list[list[Draw]]()
         for slot in range(config.problems):
             rng = rng_for("rl", config.seed, number, slot)
             name, level = self.competence.choose(rng)
             problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
             effort = config.efforts[(number + slot) % len(config.efforts)]
             seeds = (seed_for("rl", config.seed, number, slot, sample) for sample in range(config.samples))
-            draws += (Draw(problem, effort, seed, budget=self._budget(effort)) for seed in seeds)
+            draws.append([Draw(problem, effort, seed, budget=self._budget(effort)) for seed in seeds])
         return draws
 
     def _budget(self, effort: Effort) -> Budget:
@@ -187,16 +184,40 @@ class Rounds:
         thinking = usual.thinking if config.thinking is None else config.thinking
         return Budget(thinking, config.answer or usual.answer)
 
-    def _split(self, draws: Sequence[Draw]) -> list[list[Draw]]:
-        """Parts of whole problems."""
-        G, P = self.config.samples, self.config.problems
-        bounds = [P * part // self.parts * G for part in range(self.parts + 1)]
-        return [list(draws[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    def _sampled(self, groups: Sequence[Sequence[Draw]]) -> list[Group]:
+        """Sampled in parts of whole groups, and scored."""
+        bounds = [len(groups) * part // self.parts for part in range(self.parts + 1)]
+        parts = [groups[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+        drawn = iter(self.sample([list(chain.from_iterable(part)) for part in parts]))
+        found = [[self._scored(next(drawn)) for _ in group] for group in groups]
+        self.sampled += sum(one.length for group in found for one in group)
+        return list(found)
 
-    def _scored(self, drawn: Sequence[Drawn]) -> list[Scored]:
-        rewards = self.config.rewards()
-        graded = [one.graded(grade_alone(one.rollout.problem, one.rollout.completion, self.grader)) for one in drawn]
-        return [Scored(one, rewards.of(one)) for one in graded]
+    def _scored(self, one: Drawn) -> Scored:
+        graded = one.graded(grade_alone(one.rollout.problem, one.rollout.completion, self.grader))
+        return Scored(graded, self.config.rewards().of(graded))
+
+    def _again(self, number: int, forks: Sequence[Fork]) -> list[Group]:
+        """The siblings that go on from each fork; their numbers stand beside those of the round's own rollouts."""
+        start, draws = time.monotonic(), list[list[Draw]]()
+        for at, fork in enumerate(forks):
+            draw, blocks = fork.scored.drawn.draw, fork.scored.drawn.rollout.completion.blocks[: fork.blocks]
+            kept = Kept(blocks, fork.scored.thinking(fork.blocks))
+            seeds = [seed_for("rl", "fork", self.config.seed, number, at, sample) for sample in range(fork.samples)]
+            draws.append([replace(draw, seed=seed, kept=kept) for seed in seeds])
+        groups = self._sampled(draws) if draws else []
+        self.numbers |= {"forks": len(forks)}
+        if groups:
+            names = ("success", "degenerate", "length", "undecided")
+            self.numbers |= {f"fork_{name}": x for name, x in measured(groups).items() if name in names}
+            self.numbers["sampling"] = round(self.numbers["sampling"] + time.monotonic() - start, 3)
+        self._show(number, groups)
+        return groups
+
+    def _show(self, number: int, groups: Sequence[Group]) -> None:
+        """The first rollout of some groups, for a reader."""
+        for group in groups[: self.config.shown]:
+            self.run.log_sample({"step": number * self.config.updates + 1} | told(group[0]))
 
     # --- the reference --------------------------------------------------------------------------------------------
 
