@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
+from ponder.reward.boundary import Labels
 from ponder.train.batch import Row, pack_segments
 from ponder.train.rewards import Reward
 from ponder.train.rollout import Drawn
@@ -67,8 +68,15 @@ class Lesson:
     """Of each of its tokens in the loss's sum."""
     terms: int
     """What it adds to the number that the sum is divided by."""
+    labels: Labels = ()
+    """What the head should have said at its boundaries, where it is trained."""
+    label_weight: float = 0.0
+    """Of the mean loss of these labels, beside the tokens'."""
 
 
+Mean = Literal["token", "fixed", "sequence"]
+"""What a loss's sum over tokens is divided by: all tokens (DAPO), rollouts times a fixed length (Dr. GRPO: a wrong
+answer gains nothing by being long), or each rollout's own length and then the rollouts (the original)."""
 Head = Literal["unused", "read", "trained"]
 """What an algorithm wants of the policy's reward head."""
 
@@ -88,6 +96,12 @@ class Algorithm(Protocol):
     def token_losses(self, logprobs: Tensor, sampled: Tensor, advantages: Tensor) -> Tensor:
         """(n,) log-probabilities now and as sampled, and advantages, to (n,) losses of tokens."""
         ...
+
+
+def share(mean: Mean, tokens: int, length: int) -> tuple[float, int]:
+    """Weight and terms of a rollout of so many tokens."""
+    weight = {"token": 1.0, "fixed": 1.0 / length, "sequence": 1.0 / max(1, tokens)}[mean]
+    return weight, tokens if mean == "token" else 1
 
 
 def lesson(one: Scored, advantage: float, weight: float, terms: int) -> Lesson:

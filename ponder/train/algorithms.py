@@ -9,9 +9,15 @@ from ponder.errors import ConfigError
 from ponder.train.advantages import Algorithm
 from ponder.train.branch import Branch
 from ponder.train.grpo import Grpo
+from ponder.train.ppo import Ppo
 from ponder.train.star import Star
 
-ALGORITHMS: Mapping[str, type[Grpo] | type[Branch] | type[Star]] = {"grpo": Grpo, "branch": Branch, "star": Star}
+ALGORITHMS: Mapping[str, type[Grpo] | type[Branch] | type[Ppo] | type[Star]] = {
+    "grpo": Grpo,
+    "branch": Branch,
+    "ppo": Ppo,
+    "star": Star,
+}
 
 
 def algorithm_named(name: str, options: Mapping[str, Any]) -> Algorithm:

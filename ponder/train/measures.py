@@ -42,6 +42,7 @@ def measured(groups: Sequence[Group]) -> dict[str, float]:
     rated = [(one.drawn.ratings[-2].value, one.drawn.rollout.grade.right) for one in decided if one.drawn.ratings]
     if rated:
         found["optimism"] = round(mean([value for value, _ in rated]) - mean([right for _, right in rated]), 6)
+        found["value_error"] = mean([(value - right) ** 2 for value, right in rated])
     return found
 
 

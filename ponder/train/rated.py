@@ -78,13 +78,12 @@ def pack_rollout(segments: Sequence[Segment], labels: Labels, group: str = "") -
     return Labelled(pack_segments(segments), labels, group)
 
 
-def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
-    """Packed rollouts to one micro-batch.
+def readings(rows: Sequence[Labelled]) -> tuple[Tensor, Tensor, Tensor]:
+    """Which tokens of a batch of packed rollouts are read, (R,), and their labels and what is known of them, (R, 2).
 
     Every segment has two readings: before it, where the label is that of the boundary it begins at (the last fold
     stands there for the block that was folded), and after it.
     """
-    batch = collate([one.row for one in rows])
     reads: list[int] = []
     labels: list[tuple[float | None, float | None]] = []
     offset = 0
@@ -96,7 +95,13 @@ def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
         offset += len(row)
     values = torch.tensor([[number or 0.0 for number in label] for label in labels])
     mask = torch.tensor([[float(number is not None) for number in label] for label in labels])
-    return RatedBatch(batch, torch.tensor(reads), values, mask, int(mask.sum()))
+    return torch.tensor(reads, dtype=torch.long), values.view(-1, 2), mask.view(-1, 2)
+
+
+def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
+    """Packed rollouts to one micro-batch."""
+    reads, labels, known = readings(rows)
+    return RatedBatch(collate([one.row for one in rows]), reads, labels, known, int(known.sum()))
 
 
 def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch]:

@@ -7,7 +7,7 @@ checkpoint at steps that are evenly spaced on a log scale, for the curve, and th
 import copy
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,14 +16,18 @@ from ponder.engine.grammar import Replay
 from ponder.errors import ConfigError, TrainingError
 from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ponder.model.device import narrow, pick_device, pick_dtype
+from ponder.model.heads import new_head
+from ponder.model.network import Network
 from ponder.reward.exact import grade_completion
 from ponder.runs import Run, open_run
 from ponder.train.actors import Actors, Sample, sample_here
+from ponder.train.advantages import Algorithm
 from ponder.train.algorithms import algorithm_named
 from ponder.train.competence import Competence
 from ponder.train.loop import LoopConfig, Progress, fit, marks, once
 from ponder.train.monitors import QUIET, Action, Alarm, alarms
 from ponder.train.policy import Reference, policy_loss
+from ponder.train.rated import Rated
 from ponder.train.reward import levels
 from ponder.train.rollout import Grader
 from ponder.train.rounds import RLConfig, Rounds
@@ -120,17 +124,17 @@ def run_rl(
     run = open_run(out, config.model_dump(mode="json"))
     computing = settle(config.device, config.dtype, config.threads, hidden, run)
     config = config.model_copy(update=computing.chosen)
-    policy = given.to(config.device)
+    policy, model, said = _learner(given.to(config.device), algorithm)
     reference = Reference(config.kl, copy.deepcopy(network).requires_grad_(False) if config.kl else None)
     loop = _loop(config)
-    listener.start(Start(loop, _reason(computing.reason, given), _count(network), run.state.exists()))
+    listener.start(Start(loop, computing.reason + said, _count(model), run.state.exists()))
     parts = config.workers if narrow(config.device, hidden) else 1
     with closing(_sampler(policy, parts, sample)) as sampler:
         replay = Replay.of(tokenizer.special, tokenizer.size, torch.device(config.device))
         rounds = Rounds(config, policy, sampler.sample, parts, grader, algorithm, competence, replay, run, reference)
-        _fit(rounds, loop, Watch(run, config.updates, listener), evaluate, evaluations)
+        _fit(model, rounds, loop, Watch(run, config.updates, listener), evaluate, evaluations)
     folder = run.folder / "checkpoint"
-    save_checkpoint(_saved(policy, out.name), folder)
+    save_checkpoint(_saved(policy, out.name, algorithm), folder)
     return folder
 
 
@@ -138,6 +142,7 @@ def _loop(config: RLConfig) -> LoopConfig:
     return LoopConfig(
         steps=config.steps * config.updates,
         learning_rate=config.learning_rate,
+        head_rate=config.head_rate,
         decay=config.decay,
         weight_decay=0.0,
         dtype=config.dtype,
@@ -147,19 +152,25 @@ def _loop(config: RLConfig) -> LoopConfig:
     )
 
 
-def _reason(computing: str, given: Checkpoint) -> str:
-    """What is to be said before the start."""
-    left = "; its reward head is not saved again: it knows the policy of before, train it anew" if given.head else ""
-    return computing + left
+def _learner(given: Checkpoint, algorithm: Algorithm) -> tuple[Checkpoint, Network | Rated, str]:
+    """What samples, what is trained, and what is to be said of its head."""
+    network, _ = given.own()
+    if algorithm.head != "trained":
+        return given, network, "; its reward head is not saved again: train it anew" if given.head else ""
+    head = given.head or new_head(network.shape.hidden_size).to(next(network.parameters()).device)
+    said = "its reward head is trained along" if given.head else "it has no reward head: a fresh one is trained along"
+    return replace(given, head=head), Rated(network, head, frozen=False), f"; {said}"
 
 
 def _count(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _saved(policy: Checkpoint, name: str) -> Checkpoint:
+def _saved(policy: Checkpoint, name: str, algorithm: Algorithm) -> Checkpoint:
+    """With its head where that has been trained too: another one knows the policy of before."""
     network, tokenizer = policy.own()
-    return Checkpoint(network, tokenizer, policy.config.model_copy(update={"name": name}))
+    head = policy.head if algorithm.head == "trained" else None
+    return Checkpoint(network, tokenizer, policy.config.model_copy(update={"name": name}), head)
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,7 @@ def _sampler(policy: Checkpoint, parts: int, given: Callable[[Checkpoint], Sampl
 
 
 def _fit(
+    model: Network | Rated,
     rounds: Rounds,
     loop: LoopConfig,
     watch: Watch,
@@ -190,21 +202,21 @@ def _fit(
     evaluations: int,
 ) -> None:
     """The one loop, with checkpoints and evaluations at its boundaries."""
-    config, run, network = rounds.config, rounds.run, rounds.checkpoint.own()[0]
+    config, run = rounds.config, rounds.run
     kept = {number * config.updates for number in kept_rounds(config.steps)}
     measured = marks(loop.steps, evaluations) | {0, loop.steps}
-    measure = once(run, network, (lambda progress: evaluate(rounds.checkpoint, progress)) if evaluate else None)
+    measure = once(run, model, (lambda progress: evaluate(rounds.checkpoint, progress)) if evaluate else None)
 
     def boundary(progress: Progress) -> None:
         if progress.step in kept:
             folder = run.folder / STEPS / f"{progress.step // config.updates:05}"
             if not folder.exists():
-                save_checkpoint(_saved(rounds.checkpoint, folder.name), folder)
+                save_checkpoint(_saved(rounds.checkpoint, folder.name, rounds.algorithm), folder)
         if progress.step in measured:
             measure(progress)
 
     fit(
-        network,
+        model,
         rounds.stream,
         policy_loss(rounds.algorithm, rounds.replay, rounds.tally, rounds.reference),
         loop,

@@ -73,6 +73,8 @@ class RLConfig(pydantic.BaseModel):
     """After so many rounds, again and again, the reference becomes the policy of then; 0 for never."""
     learning_rate: float = pydantic.Field(2e-4, gt=0)
     """Peak rate."""
+    head_rate: float = pydantic.Field(10.0, gt=0)
+    """The rate of a reward head that is trained too, as a multiple of it."""
     decay: float = pydantic.Field(0.5, gt=0, le=1)
     """Share of the steps, at the end, over which the rate falls to zero."""
     seed: int = 0

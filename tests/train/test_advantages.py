@@ -78,9 +78,9 @@ def test_star_keeps_the_short_and_the_different() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    assert set(ALGORITHMS) == {"grpo", "branch", "star"}
+    assert set(ALGORITHMS) == {"grpo", "branch", "ppo", "star"}
     assert algorithm_named("grpo", {"std": True}) == Grpo(std=True)
-    with pytest.raises(ConfigError, match="the algorithms are grpo, branch, star"):
+    with pytest.raises(ConfigError, match="the algorithms are grpo, branch, ppo, star"):
         algorithm_named("dpo", {})
     with pytest.raises(ConfigError, match="unknown option 'eps' of grpo: its options are std"):
         algorithm_named("grpo", {"eps": 0.2})
