@@ -15,6 +15,9 @@ from typing import Any
 
 from ponder.errors import CheckpointError, ConfigError
 
+MOST_KEPT = 3
+"""States that stay beside the newest one."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -36,6 +39,11 @@ class Run:
     def state(self) -> Path:
         """The newest complete training state."""
         return self.folder / "state"
+
+    @property
+    def healthy(self) -> Path:
+        """Earlier states, by their steps: where a run goes back to when it goes wrong."""
+        return self.folder / "healthy"
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to the metrics."""
@@ -64,23 +72,52 @@ class Run:
     def replacing_state(self) -> Generator[Path]:
         """A folder to write a new state into; it takes the old one's place only once it is complete."""
         part, old = self.folder / "state.part", self.folder / "state.old"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        yield part
-        for file in part.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+        yield _emptied(part)
+        _settled(part)
         shutil.rmtree(old, ignore_errors=True)
         if self.state.exists():
             os.replace(self.state, old)
         os.replace(part, self.state)
         shutil.rmtree(old, ignore_errors=True)
 
+    @contextmanager
+    def keeping_state(self, step: int) -> Generator[Path]:
+        """A folder to write a state into that stays beside the newest one, as do the MOST_KEPT last of them."""
+        part, folder = self.healthy / f"{step:08}.part", self.healthy / f"{step:08}"
+        yield _emptied(part)
+        _settled(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+        for old in self.kept_states()[:-MOST_KEPT]:
+            shutil.rmtree(self.healthy / f"{old:08}")
+
+    def kept_states(self) -> list[int]:
+        """The steps of the states that are kept."""
+        return numbered(self.healthy)
+
     def recover(self) -> None:
         """Put the old state back if a kill fell between the two renames."""
         old = self.folder / "state.old"
         if old.exists() and not self.state.exists():
             os.replace(old, self.state)
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _settled(folder: Path) -> None:
+    """Returns once the folder's files are on the disk."""
+    for file in folder.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def numbered(folder: Path) -> list[int]:
+    """The complete ones of the folders in a folder that are called by numbers."""
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.exists() else []
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

@@ -25,8 +25,8 @@ class Branch(pydantic.BaseModel):
     by: Literal["exact", "head"] = "exact"
     """Who finds the boundary: the task's checker, or the policy's own reward head."""
     boundary: Literal["winnable", "valid"] = "winnable"
-    """Where the checker finds it: the last one from which the goal can still be reached, of tasks that know of it; or
-    the one before the first block that is not valid."""
+    """Where the checker finds it: the last one that a good block led to and from which the goal can still be reached,
+    of tasks that know of it; or the one before the first block that is not valid."""
     doubt: float = pydantic.Field(0.5, ge=0, le=1)
     """A block whose validity the head puts below this is bad."""
     groups: Literal["failed", "wrong"] = "failed"
@@ -35,7 +35,7 @@ class Branch(pydantic.BaseModel):
     """Most wrong rollouts of a group that are branched: those that came farthest, from different states."""
     siblings: int = pydantic.Field(8, ge=2)
     """Rollouts from each fork."""
-    room: float = pydantic.Field(0.1, ge=0, lt=1)
+    room: float = pydantic.Field(0.25, ge=0, lt=1)
     """Least share of the thinking budget that a boundary must have left."""
     grpo: Grpo = Grpo()
     """How rollouts are compared, and the loss."""
@@ -78,7 +78,8 @@ class Branch(pydantic.BaseModel):
         """The boundaries that may be gone on from."""
         checks = exact_checks(one.drawn.rollout.problem, one.drawn.rollout.completion)
         if self.boundary == "winnable" and any(check.winnable is not None for check in checks):
-            return [0, *(at for at, check in enumerate(checks, start=1) if check.winnable)]
+            # After a bad block the goal may be within reach, but not for a policy that has just taken it for reached.
+            return [0, *(at for at, check in enumerate(checks, start=1) if check.winnable and check.valid is not False)]
         return _before(at for at, check in enumerate(checks) if check.valid is False)
 
     def _by_head(self, one: Scored) -> Sequence[int]:

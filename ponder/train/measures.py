@@ -46,6 +46,11 @@ def measured(groups: Sequence[Group]) -> dict[str, float]:
     return found
 
 
+def tokens_of(groups: Sequence[Group]) -> int:
+    """Tokens that were sampled."""
+    return sum(one.length for group in groups for one in group)
+
+
 def entropy_of(scored: Sequence[Scored]) -> float:
     """Nats of a sampled token: the mean of minus its log-probability, which estimates the entropy without bias."""
     segments = [segment for one in scored for segment in one.drawn.rollout.segments]

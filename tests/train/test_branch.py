@@ -117,11 +117,14 @@ def test_the_last_place_from_which_it_can_be_won() -> None:
     assert len(blocks) >= 3
     lost = (*blocks[:-2], replace(blocks[-2], summary="no"), blocks[-1])
     assert Branch().boundary_of(scored(COUNTDOWN, lost)) == len(blocks) - 2, "before the hit that was missed"
+    false = Block("check", blocks[-1].thoughts, blocks[-1].summary.replace("ok", "is right, ok"))
+    sure = (*blocks[:-2], false)
+    assert Branch().boundary_of(scored(COUNTDOWN, sure)) == len(blocks) - 2, "what it takes for won is not gone on from"
     early = (blocks[0], replace(blocks[1], summary="no such thing"), *blocks[2:])
     assert Branch(boundary="valid").boundary_of(scored(COUNTDOWN, early)) == 1
     assert Branch(boundary="valid").boundary_of(scored(COUNTDOWN, blocks)) == 0, "no block is bad"
     assert Branch().boundary_of(scored(COUNTDOWN, blocks)) == len(blocks), "only the answer was wrong"
-    assert Branch(room=0.5).boundary_of(scored(COUNTDOWN, blocks, tokens=30)) == 1, "what is left must be worth it"
+    assert Branch().boundary_of(scored(COUNTDOWN, blocks, tokens=30)) == 2, "what is left must be worth it"
     own = replace(COUNTDOWN, task="own")
     assert Branch().boundary_of(scored(own, blocks)) == 0, "no checker, no boundary"
 

@@ -42,6 +42,8 @@ TINY: dict[str, Any] = {
     "workers": 1,
     "shown": 1,
     "length_weight": 0.0,
+    "probe": 0,
+    "roll_backs": 0,
 }
 PROGRAM = """
 import json, sys
