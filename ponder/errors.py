@@ -13,6 +13,15 @@ PonderError
 The command line prints the sentence and exits with 2. Broken invariants of our own are asserts instead.
 """
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """What to say after an unknown name: the nearest known one, if any is near, as `, did you mean …?`"""
+    near = get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
 
 class PonderError(Exception):
     """Base of all errors that a user can cause; its text names the value and the remedy."""

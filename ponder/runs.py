@@ -7,7 +7,7 @@ as a whole. Whatever instant a run is killed at, the folder holds a complete ear
 import json
 import os
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ class Run:
     """One run's folder."""
 
     folder: Path
+    tell: Callable[[Mapping[str, Any]], None] = lambda record: None
+    """Hears every record of the metrics, too."""
 
     @property
     def metrics_file(self) -> Path:
@@ -48,6 +50,7 @@ class Run:
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to the metrics."""
         _append(self.metrics_file, record)
+        self.tell(record)
 
     def log_sample(self, record: Mapping[str, Any]) -> None:
         """Append one sampled thought."""

@@ -26,8 +26,8 @@ class Ppo(pydantic.BaseModel):
     decay: float = pydantic.Field(default=0.95, ge=0, le=1)
     """How much of a later surprise a block is given credit for, block by block: 1 for all of it, without bias; 0 for
     what the value says right after it alone."""
-    value_weight: float = pydantic.Field(default=0.5, gt=0)
-    """Of the head's loss beside the policy's; head and trunk learn from both."""
+    value_weight: float = pydantic.Field(default=0.1, gt=0)
+    """Of the head's loss beside the policy's: it says how far the trunk follows; the head learns as fast anyway."""
     mean: Mean = "fixed"
     length: int = pydantic.Field(default=256, ge=1)
     """The fixed length, in tokens."""

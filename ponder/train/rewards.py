@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ponder.errors import ConfigError
+from ponder.errors import ConfigError, TrainingError
 from ponder.reward.exact import UNKNOWN, exact_ratings, grade_completion, outcome
 from ponder.train.rollout import Drawn, Grader
 from ponder.types import Completion, Ended, Grade, Problem, Rating
@@ -121,6 +121,8 @@ def grade_alone(problem: Problem, completion: Completion, grader: Grader = grade
         grade = grader(problem, completion)
         score = grade.score
         fits = score is None or 0 <= score <= 1  # NaN is in no interval
+    except TrainingError:
+        raise  # it says itself that there is no use in going on
     except Exception as err:  # a grader is the user's code: what it does costs this sample alone, and is counted
         return Grade(None, f"the grader failed: {err or type(err).__name__}")
     return grade if fits else Grade(None, f"the grader's score of {score} is not in [0, 1]")

@@ -28,8 +28,10 @@ from ponder.train.algorithms import algorithm_named
 from ponder.train.competence import Competence
 from ponder.train.loop import LoopConfig, Progress, fit, marks, once
 from ponder.train.monitors import Action, Alarm
+from ponder.train.own import OwnGrader
 from ponder.train.policy import Reference, policy_loss
 from ponder.train.rated import Rated
+from ponder.train.reporters import check_reporter, reporting
 from ponder.train.reward import levels
 from ponder.train.rollout import Grader
 from ponder.train.rounds import RLConfig, Rounds
@@ -63,6 +65,7 @@ def run_rl(
     sample: Callable[[Checkpoint], Sample] | None = None,
     evaluate: Evaluate | None = None,
     evaluations: int = 4,
+    report_to: str | None = None,
 ) -> Path:
     """Train, or go on with what lies in `out`; returns the last checkpoint's folder.
 
@@ -72,6 +75,7 @@ def run_rl(
     given = load_checkpoint(Path(config.model))
     levels(config.tasks, given)
     algorithm = algorithm_named(config.algorithm, config.options)
+    own = OwnGrader(config.grader, config.grader_seconds, grader)
     config.rewards()
     network, tokenizer = given.own()
     reading = [
@@ -86,7 +90,10 @@ def run_rl(
     hidden = network.shape.hidden_size
     device = pick_device(config.device).value
     pick_dtype(device, hidden, config.dtype)  # refuses what cannot be, before anything is written
-    run = open_run(out, config.model_dump(mode="json"))
+    if report_to:
+        check_reporter(report_to)
+    settings = config.model_dump(mode="json")
+    run = open_run(out, settings)
     computing = settle(config.device, config.dtype, config.threads, hidden, run)
     config = config.model_copy(update=computing.chosen)
     policy, model, said = _learner(given.to(config.device), algorithm, config.process == "head")
@@ -94,12 +101,12 @@ def run_rl(
     parts = config.workers if narrow(config.device, hidden) else 1
     begun = copy.deepcopy(network).requires_grad_(False) if config.kl else None
     replay = Replay.of(tokenizer.special, tokenizer.size, torch.device(config.device))
-    with closing(_sampler(policy, parts, sample)) as sampler:
+    with closing(_sampler(policy, parts, sample)) as sampler, closing(own), reporting(report_to, run, settings) as run:
         done = False
         while not done:
             competence, reference = Competence(levels(config.tasks, given), config.unlocks), Reference(config.kl, begun)
             rounds = Rounds(
-                config, policy, sampler.sample, parts, grader, algorithm, competence, replay, run, reference
+                config, policy, sampler.sample, parts, own.grade, algorithm, competence, replay, run, reference
             )
             done = _attempt(model, rounds, listener, evaluate, evaluations)
     folder = run.folder / "checkpoint"

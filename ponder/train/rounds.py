@@ -45,6 +45,10 @@ class RLConfig(pydantic.BaseModel):
     the checkpoint was taught."""
     unlocks: float = pydantic.Field(0.7, ge=0, le=1)
     """Success at which a task's next level opens; 0 for all of them open at the start."""
+    grader: str = ""
+    """A reward function of your own in place of the tasks' graders, as `FILE.py:FUNCTION`; see `own.py`."""
+    grader_seconds: float = pydantic.Field(10.0, gt=0)
+    """Longest that it may take for one sample."""
     algorithm: str = "grpo"
     options: dict[str, Any] = {}
     """The algorithm's own settings: see its file."""

@@ -49,7 +49,7 @@ def one(right: bool | None, *values: float, more: float = 0.0) -> Scored:
 
 def test_every_decided_rollout_is_a_lesson() -> None:
     groups = [[one(True, 0.5, 0.75, 0.9), one(None, 0.5, 0.5, 0.5)], [one(False, 0.5, 0.25, 0.1, more=-0.1)]]
-    lessons = Ppo(decay=1.0, length=8).lessons(groups, lambda forks: [])
+    lessons = Ppo(decay=1.0, length=8, value_weight=0.5).lessons(groups, lambda forks: [])
     assert [lesson.advantages for lesson in lessons] == [
         pytest.approx((0.5 + 0.05, 0.25 + 0.05)),
         pytest.approx((-0.5 - 0.05, -0.25 - 0.05)),
