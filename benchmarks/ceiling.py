@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ponder.engine.decoder import decoder_for
 from ponder.engine.kv_cache import Slots
 from ponder.engine.spans import Span, token_bytes
 from ponder.model.checkpoint import Checkpoint
@@ -34,15 +35,17 @@ def medians(works: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -
 def ceiling(checkpoint: Checkpoint) -> dict[str, float]:
     """One step of 256 rows beside the time of its products at the best rate and of its cache at full bandwidth."""
     network = checkpoint.network
-    slots = _filled(network)
-    ids, size = torch.zeros(ROWS, 1, dtype=torch.long), 1024
+    slots, decoder = _filled(network), decoder_for(network)
+    tokens, active, size = torch.zeros(ROWS, dtype=torch.long), torch.ones(ROWS, dtype=torch.bool), 1024
     left, right, big = torch.randn(size, size), torch.randn(size, size), torch.randn(2**26)
 
-    def step() -> None:
-        slots.prepare()
-        network.logits(network.hidden(ids, slots.lengths[:, None], slots))
-
-    found = medians({"step": step, "product": lambda: left @ right, "reading": lambda: big.sum()})
+    found = medians(
+        {
+            "step": lambda: decoder.decode(tokens, slots, active),
+            "product": lambda: left @ right,
+            "reading": lambda: big.sum(),
+        }
+    )
     weights = sum(parameter.numel() for parameter in network.parameters())
     flops, read = 2.0 * weights * ROWS, float(slots.lengths.sum()) * token_bytes(network.shape)
     rate, bandwidth = 2 * size**3 / found["product"], 4 * big.numel() / found["reading"]

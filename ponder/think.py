@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ponder.errors import ConfigError, ContextError, ProblemError
 from ponder.interfaces import Prefix, Rater, Sampler, Sampling
-from ponder.search import check_budget, search_named
+from ponder.search import VOTES, check_budget, search_named
 from ponder.search.tree import together
 from ponder.text.effort import BUDGETS, Budget
 from ponder.types import Completion, Effort, Message
@@ -62,7 +62,7 @@ def think_each(
 
     A prompt longer than the model reads goes to `refused`, and the others go on; without it, that ends them all.
 
-    Up to SIDE_BY_SIDE requests are thought about at once, and as soon as one has its answer the next takes its place.
+    Some are thought about at once (`side_by_side`), and as soon as one has its answer the next takes its place.
     """
     for request in requests:
         _check(request)
@@ -91,7 +91,20 @@ async def _think_all(
                 continue
             take(index, completion)
 
-    await together(work() for _ in range(min(SIDE_BY_SIDE, len(requests))))
+    await together(work() for _ in range(side_by_side(requests)))
+
+
+def side_by_side(requests: Sequence[Request]) -> int:
+    """How many requests are thought about at once: with many chains each, fewer of them, so that the first are done
+    early, and what is done is kept where the rest is cut short."""
+    chains = max((_at_once(request) for request in requests), default=1)
+    return min(len(requests), max(2, -(-2 * SIDE_BY_SIDE // chains)), SIDE_BY_SIDE)
+
+
+def _at_once(request: Request) -> int:
+    """Chains that a request has in work together."""
+    budget = request.budget or BUDGETS[request.effort]
+    return budget.samples if request.search in VOTES else budget.width
 
 
 async def think_one(request: Request, sampler: Sampler) -> Completion:

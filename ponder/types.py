@@ -1,9 +1,9 @@
 """The words of the design, as frozen values. Everything else in the package speaks in these."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 
 class Effort(StrEnum):
@@ -70,6 +70,20 @@ class Grade:
         return self.score == 1.0
 
 
+class Surprise(NamedTuple):
+    """How unlikely some tokens were to the model that wrote them, in nats: where it slips, it is mostly in doubt."""
+
+    most: float
+    """Of the least likely one."""
+    total: float
+    """Of all of them together."""
+
+    @classmethod
+    def of(cls, logprobs: Sequence[float]) -> Self:
+        """From the tokens' log-probabilities."""
+        return cls(max((0.0, *(-one for one in logprobs))), -sum(logprobs))
+
+
 @dataclass(frozen=True)
 class Block:
     """One reasoning step: what it is about, the work, and what is known after it."""
@@ -77,6 +91,8 @@ class Block:
     headline: str
     thoughts: str
     summary: str
+    surprise: Surprise | None = field(default=None, compare=False, repr=False)
+    """Of the sampler that wrote it; no part of what can be read."""
 
 
 Thought = tuple[Block, ...]
@@ -186,9 +202,10 @@ class Tree:
     def to_json(self, *, thoughts: bool = False) -> dict[str, Any]:
         """The tree as plain JSON values; raw thoughts only where they were asked for."""
         told = asdict(self)
-        for node in told["nodes"]:
-            if node["block"] and not thoughts:
-                del node["block"]["thoughts"]
+        for block in (node["block"] for node in told["nodes"] if node["block"]):
+            del block["surprise"]
+            if not thoughts:
+                del block["thoughts"]
         return told
 
 

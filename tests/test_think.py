@@ -10,7 +10,7 @@ from ponder.engine.scripted import ScriptedSampler
 from ponder.errors import ConfigError, ProblemError, SamplerError
 from ponder.text import format
 from ponder.text.effort import Budget
-from ponder.think import Request, think, think_one
+from ponder.think import SIDE_BY_SIDE, Request, side_by_side, think, think_one
 from ponder.types import Block, Effort, Ended, Message
 
 BLOCKS = tuple(Block(f"step {i}", "thinking hard", f"so {i}") for i in range(4))
@@ -96,3 +96,14 @@ def test_inside_a_running_loop_the_error_names_the_way_out() -> None:
 
     think_answer = think([request()], SAMPLER)[0].answer
     asyncio.run(inside())
+
+
+def test_requests_with_many_chains_are_done_one_after_the_other() -> None:
+    def asked(search: str, samples: int) -> Request:
+        return Request((Message("user", "?"),), Effort.LOW, search=search, budget=Budget(8, samples=samples, width=2))
+
+    assert side_by_side([asked("majority", 64)] * 300) == 2 * SIDE_BY_SIDE // 64
+    assert side_by_side([asked("majority", 10**6)] * 300) == 2
+    assert side_by_side([asked("mcts", 64)] * 3000) == SIDE_BY_SIDE
+    assert side_by_side([asked("single", 1)] * 3) == 3
+    assert side_by_side([]) == 0

@@ -119,7 +119,12 @@ def _as_json(problem: Problem, shown: Demonstration | None = None) -> dict[str, 
 
 
 def _demonstration_json(shown: Demonstration) -> dict[str, Any]:
-    return {"blocks": [vars(block) for block in shown.blocks], "answer": shown.answer}
+    return {
+        "blocks": [
+            {part: getattr(block, part) for part in ("headline", "thoughts", "summary")} for block in shown.blocks
+        ],
+        "answer": shown.answer,
+    }
 
 
 def _print(problem: Problem, shown: Demonstration | None) -> None:

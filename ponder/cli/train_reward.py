@@ -138,7 +138,10 @@ def _train(config: "RewardConfig", folder: Path, evaluations: int) -> Path:
         def sampled(done: int, total: int) -> None:
             meter.update(done, total, "chunks of rollouts")
 
-        listener = Listener(sampled=sampled, start=start, step=step)
+        def read(done: int, total: int) -> None:
+            meter.update(done, total, "rollouts read")
+
+        listener = Listener(sampled=sampled, read=read, start=start, step=step)
         try:
             return run_reward(config, folder, listener=listener, measure=measured, evaluations=evaluations)
         except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from ponder.engine.scheduler import Written
 from ponder.errors import ContextError
 from ponder.interfaces import Extension, Hear, Limit, Prefix
 from ponder.text.format import Piece, Place
-from ponder.types import Block, Ended, Rating, Segment
+from ponder.types import Block, Ended, Rating, Segment, Surprise
 
 PROMPTS = 4096
 """Prompts whose tokens are remembered."""
@@ -88,6 +88,7 @@ def extension(
     limit = written.job.limit
     segment = Segment(written.job.context, written.tokens, written.logprobs, (limit.thinking, limit.answer))
     after, before = (Rating(*found) if found else None for found in (written.after, written.before))
+    block = block and replace(block, surprise=Surprise.of(written.logprobs))
     return Extension(block, answer, ended, segment, after, before, last=last)
 
 

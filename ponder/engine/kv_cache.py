@@ -43,15 +43,18 @@ class Slots:
         self.behind = torch.zeros(0, dtype=torch.long, device=device)
         """(S,), tokens of the prompts before them."""
         self.prompts = Prompts(shape, device)
-        self._spots: list[Spot | None] = []
+        self.changes = 0
+        """How often a row has joined, left or moved."""
+        self.spots: list[Spot | None] = []
         """Of each row's prompt; None where it stands in the slot with the rest."""
         self._layers: list[tuple[Tensor, Tensor]] = []
         """Keys and values of each layer, (S * K, T, D)."""
         self._at = self.lengths, self.lengths
         """Where each head's new token goes: (S * K,) twice."""
         self._parts: list[tuple[slice, int, Tensor]] = []
-        self._looks: list[Look] | None = None
-        """None after a row has joined or left."""
+        self._looks: list[Look] = []
+        self._looked = -1
+        """At how many changes these looks were made."""
 
     @property
     def rows(self) -> int:
@@ -86,7 +89,7 @@ class Slots:
         """Tokens that these rows alone would have room for, each with one more of its own."""
         lengths = self.lengths.tolist()
         columns = self.columns_for(1 + max(lengths[slot] for slot in slots))
-        return len(slots) * columns + self.prompts.tokens_of(self._spots[slot] for slot in slots)
+        return len(slots) * columns + self.prompts.tokens_of(self.spots[slot] for slot in slots)
 
     def clean(self) -> None:
         """Take out what is not finite: a free row's leavings must not meet the next one's mask."""
@@ -102,11 +105,13 @@ class Slots:
             self.keys = F.pad(self.keys, pad)
             self.values = F.pad(self.values, pad)
             self.lengths, self.behind = F.pad(self.lengths, (0, more_rows)), F.pad(self.behind, (0, more_rows))
-            self._spots += [None] * more_rows
+            self.spots += [None] * more_rows
+            self.changes += 1
 
     def put(self, slot: int, *spans: Span, prompt: Spot | None = None, behind: int = 0) -> None:
         """Fill a slot with spans, one after the other, behind a prompt of so many tokens that has been joined."""
-        start, self._spots[slot], self.behind[slot], self._looks = 0, prompt, behind, None
+        start, self.spots[slot], self.behind[slot] = 0, prompt, behind
+        self.changes += 1
         for span in spans:
             self.keys[:, slot, :, start : start + span.tokens] = span.keys
             self.values[:, slot, :, start : start + span.tokens] = span.values
@@ -118,9 +123,10 @@ class Slots:
         at = torch.tensor(slots, dtype=torch.long, device=self.lengths.device)
         self.lengths[at], self.behind[at] = 0, 0
         for slot in slots:
-            if spot := self._spots[slot]:
+            if spot := self.spots[slot]:
                 self.prompts.leave(spot)
-                self._spots[slot], self._looks = None, None
+                self.spots[slot] = None
+                self.changes += 1
 
     def keep(self, slots: Tensor) -> None:
         """Drop all rows but these, which move to the front in this order, and the columns that none of them needs."""
@@ -128,15 +134,21 @@ class Slots:
         columns = self.columns_of(kept)
         self.free(sorted(set(range(self.rows)) - set(kept)))
         moved = self.prompts.compact()
-        self._spots, self._looks = [spot and moved[spot] for spot in (self._spots[slot] for slot in kept)], None
+        self.spots = [spot and moved[spot] for spot in (self.spots[slot] for slot in kept)]
+        self.changes += 1
         self.lengths, self.behind = self.lengths[slots], self.behind[slots]
         self.keys = self.keys[:, slots, :, :columns]
         self.values = self.values[:, slots, :, :columns]
 
+    def grow(self) -> None:
+        """Before a step: room for one more token in every row."""
+        self.reserve(self.rows, int(self.lengths.max()) + 1)
+
     def prepare(self) -> None:
-        """Before a step: each part's heads of rows, its last column, and the mask of each row's own columns."""
+        """Before a step as an `Attend`: room for its tokens, each part's heads of rows, its last column, and the mask
+        of each row's own columns."""
+        self.grow()
         lengths, heads = self.lengths.tolist(), self.keys.shape[2]
-        self.reserve(self.rows, max(lengths) + 1)
         self._layers = list(zip(self.keys.flatten(1, 2), self.values.flatten(1, 2), strict=True))
         at = self.lengths if heads == 1 else self.lengths.repeat_interleave(heads)
         self._at = torch.arange(len(at), device=at.device), at
@@ -149,12 +161,12 @@ class Slots:
             mask = torch.zeros(beyond.shape, device=beyond.device).masked_fill(beyond, -torch.inf)
             mask = mask.repeat_interleave(heads, dim=0)[:, None]
             self._parts.append((slice(part.start * heads, part.stop * heads), end, mask))
-        if self._looks is None:
-            self._looks = self.prompts.looks(self._spots)
+        if self._looked != self.changes:
+            self._looks, self._looked = self.prompts.looks(self.spots), self.changes
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Keep each row's new token and look at all of the row's tokens."""
-        (S, _, H, D), (k, v), looks = queries.shape, self._layers[layer], self._looks or []
+        (S, _, H, D), (k, v), looks = queries.shape, self._layers[layer], self._looks
         k.index_put_(self._at, keys.reshape(-1, D).to(k.dtype))
         v.index_put_(self._at, values.reshape(-1, D).to(v.dtype))
         # The heads that share keys are one row's queries at the same place: so they are read once for all of them.

@@ -29,6 +29,8 @@ class LocalSampler:
     most_rows: int = MOST_ROWS
     most_bytes: int = MOST_BYTES
     """Memory for what was read and written; what has no room waits."""
+    native: bool = True
+    """Whether compiled kernels compute where they can: see `decoder_for`."""
     scheduler: Scheduler = field(init=False)
     _driver: "asyncio.Task[None] | None" = field(default=None, init=False)
     _open: "set[asyncio.Future[None]]" = field(default_factory=lambda: set[asyncio.Future[None]](), init=False)
@@ -40,7 +42,7 @@ class LocalSampler:
     def _fresh(self) -> Scheduler:
         network = self.checkpoint.network
         grammar = self._form.grammar(next(network.parameters()).device)
-        return Scheduler(network, grammar, self.most_rows, self.most_bytes, self.checkpoint.head)
+        return Scheduler(network, grammar, self.most_rows, self.most_bytes, self.checkpoint.head, self.native)
 
     def refresh(self) -> None:
         """Forget what was read of prompts: a trainer in another process than this one has changed the weights."""
@@ -89,6 +91,7 @@ class LocalSampler:
             failed=failed,
             hear=None if ear.deaf else ear.hear,
             after=context.after,
+            surprises=[block.surprise for block in prefix.blocks],
         )
         self._open.add(finished)
         self.scheduler.submit(job)

@@ -110,6 +110,11 @@ class Prompts:
         """Tokens that the shelves have room for."""
         return sum(columns * shelf.room for columns, shelf in self._shelves.items())
 
+    @property
+    def shelves(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """Keys and values (L, P, K, T, D) of all prompts, by the columns of their spots."""
+        return {columns: (shelf.keys, shelf.values) for columns, shelf in self._shelves.items()}
+
     def tokens_of(self, spots: Iterable[Spot | None]) -> int:
         """Tokens that shelves with these prompts alone would have room for."""
         return sum(spot.columns for spot in {spot for spot in spots if spot})

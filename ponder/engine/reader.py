@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ponder.engine.decoder import Decoder
 from ponder.engine.spans import Span, Store, empty_span, token_bytes
-from ponder.model.heads import Head
+from ponder.model.heads import Head, doubts
 from ponder.model.network import Causal
+from ponder.types import Surprise
 
 READ_AT_ONCE = 8192
 """Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
@@ -31,8 +32,8 @@ class Read(NamedTuple):
     spans: tuple[Span, ...]
     logits: Tensor
     """(V,), of what comes first."""
-    rating: tuple[float, float] | None
-    """Value and validity at its end, where there is a head."""
+    hidden: Tensor
+    """(hidden,), the trunk's output at its end."""
 
 
 def version_of(network: Causal) -> int:
@@ -43,8 +44,8 @@ def version_of(network: Causal) -> int:
 class Reader:
     """Reads with one network, and remembers beginnings within a budget of memory."""
 
-    def __init__(self, network: Causal, head: Head | None, most_bytes: int) -> None:
-        self._network, self._head = network, head
+    def __init__(self, network: Causal, decoder: Decoder, head: Head | None, most_bytes: int) -> None:
+        self._network, self._decoder, self._head = network, decoder, head
         self._device = next(network.parameters()).device
         self._store = Store(most_bytes)
         self._version = -1
@@ -75,10 +76,10 @@ class Reader:
         known = [self._known(context, *found) for context, found in contexts.items()]
         parts = [(span, context[span.tokens :]) for span, context in zip(known, contexts, strict=True)]
         read: dict[tuple[int, ...], Read] = {}
-        for (context, (shared, _)), before, (span, logits, rating) in zip(
+        for (context, (shared, _)), before, (span, logits, hidden) in zip(
             contexts.items(), known, self._compute(parts), strict=True
         ):
-            read[context] = Read((before, span), logits, rating)
+            read[context] = Read((before, span), logits, hidden)
             if before.tokens < shared - 1:
                 self._store.keep(context[:shared], before.joined(span).first(shared))
         return read
@@ -90,74 +91,29 @@ class Reader:
                 return found.first(min(_common(ids, context), len(context) - 1))
         return empty_span(self._network.shape, self._device)
 
-    def _compute(
-        self, parts: list[tuple[Span, tuple[int, ...]]]
-    ) -> list[tuple[Span, Tensor, tuple[float, float] | None]]:
-        """For tokens behind known spans: their spans, and the logits and the rating after the last one."""
-        found: dict[int, tuple[Span, Tensor, tuple[float, float] | None]] = {}
+    def _compute(self, parts: list[tuple[Span, tuple[int, ...]]]) -> list[tuple[Span, Tensor, Tensor]]:
+        """For tokens behind known spans: their spans, and the logits and the trunk's output after the last one."""
+        found: dict[int, tuple[Span, Tensor, Tensor]] = {}
         sizes = [span.tokens + len(ids) for span, ids in parts]
         order = sorted(range(len(parts)), key=lambda index: sizes[index])
         while order:
             group = order[-max(1, self.at_once // sizes[order[-1]]) :]
             del order[-len(group) :]
             known, new = zip(*(parts[index] for index in group), strict=True)
-            width = max(map(len, new))
-            reading = Reading(known, [len(ids) for ids in new])
-            ids = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in new], device=self._device)
-            hidden = self._network.hidden(ids, reading.positions, reading)
-            last = hidden[torch.arange(len(group)), torch.tensor(reading.new) - 1]
-            self.read_tokens += sum(reading.new)
-            results = zip(reading.spans(), self._network.logits(last).float(), self.rate(last), strict=True)
+            spans, hidden, logits = self._decoder.read(known, new)
+            self.read_tokens += sum(map(len, new))
+            results = zip(spans, logits, hidden, strict=True)
             found |= zip(group, results, strict=True)
         return [found[index] for index in range(len(parts))]
 
-    def rate(self, hidden: Tensor) -> list[tuple[float, float] | None]:
-        """Value and validity of (n, hidden)."""
+    def rate(self, hidden: Tensor, surprises: Sequence[Sequence[Surprise | None]]) -> list[tuple[float, float] | None]:
+        """Value and validity of (n, hidden), where the blocks up to there have had these surprises."""
         if self._head is None:
             return [None] * len(hidden)
-        return [(value, validity) for value, validity in self._head(hidden).sigmoid().tolist()]
+        told = torch.tensor([doubts(one) for one in surprises], device=hidden.device)
+        return [(value, validity) for value, validity in self._head(hidden, told).sigmoid().tolist()]
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:
     """How many first tokens are the same."""
     return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
-
-
-class Reading:
-    """Contexts being read together, each behind a span that is known. An `Attend` of the network.
-
-    Known parts are padded to P columns, the n rows of new tokens to w; what follows a row's last token is not used.
-    """
-
-    def __init__(self, known: Sequence[Span], new: Sequence[int]) -> None:
-        width, past = max(new), max(span.tokens for span in known)
-        device = known[0].keys.device
-        self.new = tuple(new)
-        self._known = [
-            torch.stack([F.pad(half(span), (0, 0, 0, past - span.tokens)) for span in known], dim=1)
-            for half in (lambda span: span.keys, lambda span: span.values)
-        ]
-        behind = torch.tensor([span.tokens for span in known], device=device)
-        columns = torch.arange(width, device=device)
-        seen = torch.arange(past, device=device) < behind[:, None]
-        causal = (columns[:, None] >= columns).expand(len(known), -1, -1)
-        self._mask = torch.cat((seen[:, None, :].expand(-1, width, -1), causal), dim=2)[:, None]
-        ends = torch.tensor(self.new, device=device)[:, None] - 1
-        self.positions = behind[:, None] + torch.minimum(columns, ends)
-        """(n, w); padding stands at its row's last place, since some networks know no position beyond their window."""
-        layers, _, heads, _, dim = self._known[0].shape
-        self._new = [torch.zeros(layers, len(known), heads, width, dim, device=device) for _ in range(2)]
-
-    def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Look at what is known and at the new tokens before one's own."""
-        new = keys.transpose(1, 2), values.transpose(1, 2)
-        for kept, x in zip(self._new, new, strict=True):
-            kept[layer] = x  # a copy: the tensor that it is a part of can go
-        k, v = (torch.cat((known[layer].to(x.dtype), x), dim=2) for known, x in zip(self._known, new, strict=True))
-        q = queries.transpose(1, 2)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask, enable_gqa=True).transpose(1, 2)
-
-    def spans(self) -> list[Span]:
-        """What was read, a span for each row, once the network has gone through."""
-        keys, values = self._new
-        return [Span(keys[:, row, :, :t], values[:, row, :, :t]) for row, t in enumerate(self.new)]

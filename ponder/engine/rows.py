@@ -97,19 +97,23 @@ class Rows:
 
     def free(self, slots: Sequence[int]) -> None:
         """Nobody listens to these any more: they write on, likeliest token first, which costs least."""
-        at = torch.tensor(slots, device=self.place.device)
+        at = torch.tensor(slots, dtype=torch.long, device=self.place.device)
         self.active[at] = False
         self.temperatures[at] = 0.0
+
+    def make_room(self) -> None:
+        """The record has room for one more token of every row."""
+        if int(self.drawn.max()) >= self.written.shape[1]:
+            for name in ("written", "logprobs"):
+                value = getattr(self, name)
+                setattr(self, name, torch.cat((value, torch.zeros_like(value[:, :WRITTEN])), dim=1))
 
     def draw(self, logits: Tensor, grammar: Grammar) -> Tensor:
         """The next token of every row, (S,), written down with its log-probability among the allowed ones."""
         logits = logits + grammar.masks(self.place, self.left)
         how = Draws(self.temperatures, self.top_ps, self.top_ks, self.min_ps, self.seeds, self.drawn)
         tokens = draw(logits, how)
-        if int(self.drawn.max()) >= self.written.shape[1]:
-            for name in ("written", "logprobs"):
-                value = getattr(self, name)
-                setattr(self, name, torch.cat((value, torch.zeros_like(value[:, :WRITTEN])), dim=1))
+        self.make_room()
         at = torch.arange(len(tokens), device=tokens.device)
         self.written[at, self.drawn] = tokens
         self.logprobs[at, self.drawn] = logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(dim=-1)

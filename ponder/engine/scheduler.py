@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ponder.engine.decoder import Decoder, decoder_for
 from ponder.engine.grammar import Grammar
 from ponder.engine.kv_cache import Slots, columns_of
 from ponder.engine.reader import Known, Read, Reader
@@ -26,6 +27,7 @@ from ponder.model.heads import Head
 from ponder.model.network import Causal
 from ponder.model.sizes import Sizes
 from ponder.text.format import Place
+from ponder.types import Surprise
 
 COMPACT = 0.75
 """With nobody waiting, free rows are taken out of the batch once no more than this share is in use."""
@@ -60,6 +62,8 @@ class Job:
     """Called with a sample's number and each of its tokens; True ends that sample there."""
     after: Sequence[tuple[int, ...]] = ()
     """Earlier contexts that this one goes on from; see `Known`."""
+    surprises: Sequence[Surprise | None] = ()
+    """Of the blocks before it."""
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -107,6 +111,9 @@ class Scheduler:
     most_rows: int = MOST_ROWS
     most_bytes: int = MOST_BYTES
     head: Head | None = None
+    native: bool = True
+    """Whether compiled kernels compute where they can."""
+    decoder: Decoder = field(init=False)
     evicted: int = 0
     """Rows that had to begin again for want of memory."""
     _waiting: deque[Job] = field(default_factory=deque[Job])
@@ -119,8 +126,9 @@ class Scheduler:
     def __post_init__(self) -> None:
         shape = self.network.shape
         self._device = next(self.network.parameters()).device
+        self.decoder = decoder_for(self.network, self.native)
         self._slots, self._rows = Slots(shape, self._device), Rows.none(self._device)
-        self._reader = Reader(self.network, self.head, self.most_bytes // 8)
+        self._reader = Reader(self.network, self.decoder, self.head, self.most_bytes // 8)
         self._room = self.most_bytes // 2 // token_bytes(shape)
         """Tokens of all rows and their prompts together, unused columns included."""
         self._wanted: Counter[tuple[int, ...]] = Counter()
@@ -168,8 +176,8 @@ class Scheduler:
         self._arrange()
         if not any(self._owners):
             return
-        tokens = self._rows.draw(self._logits, self.grammar)
-        over = sorted({*self._rows.advance(tokens, self.grammar), *self._tell(tokens)})
+        tokens, ended = self.decoder.draw(self._rows, self._logits, self.grammar)
+        over = sorted({*ended, *self._tell(tokens)})
         if self.head is None:  # otherwise the last token, too, must go through the network
             self._finish(over, None)
             over = []
@@ -252,10 +260,12 @@ class Scheduler:
             self._logits = torch.cat((self._logits, self._logits.new_zeros(more, self._logits.shape[1])))
         own = {one: len(one.job.context) - one.shares * one.job.shared for one in joining}
         slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: own[one])
+        hidden = torch.stack([read[one.job.context].hidden for one in joining])
+        ratings = self._reader.rate(hidden, [one.job.surprises for one in joining])
         self._slots.reserve(len(self._owners), max(own.values()) + 1)
         self._rows.seat(slots, [Begun(one.job.place, one.job.limit, one.job.samplings[one.sample]) for one in joining])
-        for slot, (job, sample, shares) in zip(slots, joining, strict=True):
-            (spans, logits, rating), behind = read[job.context], job.shared if shares else 0
+        for slot, (job, sample, shares), rating in zip(slots, joining, ratings, strict=True):
+            (spans, logits, _), behind = read[job.context], job.shared if shares else 0
             prompt = self._slots.prompts.join(job.prompt, cut(spans, 0, behind)) if shares else None
             self._slots.put(slot, *cut(spans, behind), prompt=prompt, behind=behind)
             self._logits[slot] = logits
@@ -329,7 +339,11 @@ class Scheduler:
         if not slots:
             return
         owners, texts = [self._owners[slot] for slot in slots], self._rows.read(slots)
-        ratings = [None] * len(slots) if hidden is None else self._reader.rate(hidden)
+        surprises = [
+            (*(owner.job.surprises if owner else ()), Surprise.of(logprobs))
+            for owner, (_, logprobs) in zip(owners, texts, strict=True)
+        ]
+        ratings = [None] * len(slots) if hidden is None else self._reader.rate(hidden, surprises)
         self._free(slots)
         broken = False
         for owner, (tokens, logprobs), rating in zip(owners, texts, ratings, strict=True):
@@ -351,11 +365,10 @@ class Scheduler:
             tokens = tokens[torch.tensor(stay, device=self._device)]
             over = [at for at, slot in enumerate(stay) if slot in set(over)]
             self._keep(stay)
-        self._slots.prepare()
-        hidden = self.network.hidden(tokens[:, None], self._slots.positions, self._slots)[:, -1]
+        hidden, self._logits = self.decoder.decode(tokens, self._slots, self._rows.active)
         self._slots.lengths += self._rows.active
-        self._logits = self.network.logits(hidden).float()
-        self._finish(over, hidden[torch.tensor(over, dtype=torch.long, device=self._device)])
+        if over:
+            self._finish(over, hidden[torch.tensor(over, device=self._device)])
 
 
 def least_bytes(shape: Sizes) -> int:

@@ -149,7 +149,7 @@ class Network(nn.Module):
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """The trunk's output (B, t, hidden) for ids and positions (B, t)."""
         x = self.model.embed_tokens(ids)
-        turn = self._turn(positions)
+        turn = self.turn(positions)
         for index, layer in enumerate(self.model.layers):
             x = layer(x, turn, attend, index)
         return self.model.norm(x)
@@ -158,7 +158,7 @@ class Network(nn.Module):
         """(..., hidden) to (..., vocabulary)."""
         return F.linear(hidden, (self.lm_head or self.model.embed_tokens).weight)
 
-    def _turn(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def turn(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine (B, t, 1, D) at positions (B, t), as `rotate` takes them."""
         if positions.device not in self._turns:
             self._turns[positions.device] = turns(self.shape.rope, self.shape.head_dim, positions.device)

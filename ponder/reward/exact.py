@@ -8,7 +8,7 @@ from ponder.interfaces import Prefix
 from ponder.reward.boundary import Label, Labels
 from ponder.tasks import TASKS
 from ponder.tasks.jsonl import grade_open
-from ponder.types import BlockCheck, Completion, Ended, Grade, Problem, Rating
+from ponder.types import Block, BlockCheck, Completion, Ended, Grade, Problem, Rating
 
 UNKNOWN = 0.5
 """What a rating says where the checker cannot tell."""
@@ -16,9 +16,13 @@ UNKNOWN = 0.5
 
 def exact_checks(problem: Problem, completion: Completion) -> tuple[BlockCheck, ...]:
     """The checker's word on each block; of a problem that no task checks it knows nothing."""
+    return _checks(problem, completion.blocks)
+
+
+def _checks(problem: Problem, blocks: Sequence[Block]) -> tuple[BlockCheck, ...]:
     if problem.task not in TASKS:
-        return (BlockCheck(None),) * len(completion.blocks)
-    return TASKS[problem.task].check_blocks(problem, completion.blocks)
+        return (BlockCheck(None),) * len(blocks)
+    return TASKS[problem.task].check_blocks(problem, blocks)
 
 
 def grade_completion(problem: Problem, completion: Completion) -> Grade:
@@ -76,7 +80,7 @@ class OracleRater:
         problem = self._known[prompt]
         if not prefix.blocks:
             return Rating(1.0, 1.0)
-        return _rating(TASKS[problem.task].check_blocks(problem, prefix.blocks))
+        return _rating(_checks(problem, prefix.blocks))
 
 
 def exact_ratings(problem: Problem, completion: Completion) -> tuple[Rating, ...]:

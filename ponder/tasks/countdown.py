@@ -32,12 +32,19 @@ _SKIPS = {Style.CLEAN: (0.0, 0.3, 0.75), Style.CORRECTED: (0.0, 0.3, 0.75), Styl
 Drawn for each, so that the effort, raised to the length it comes to, says how thorough the search is."""
 COMPLETE = 4
 """The search tries every way to combine so many numbers; of more, those that end with a single number each time."""
+MOST_SLIPS = 4
+"""False matches in a corrected demonstration."""
 _MAX_DEPTH = 30
 _MAX_NUMBER, _MAX_TARGET = 999, 99_999
 
 
-def _slip(spot: Spot, rng: Random) -> tuple[int, Block, Block] | None:
-    """How far off, a false match of a dead place, and the check block that finds it false."""
+def _slip(spot: Spot, rng: Random) -> tuple[Block, Block] | None:
+    """A false match of a dead place, and the check block that finds it false.
+
+    Half of them are the closest miss that there is, with one of the lists wrong; the others any claim, as if two
+    different numbers were the same, for that is how a model errs. If checks seldom failed, it would learn to write the
+    target there without working it out (`LOG.md`, 2026-11-21).
+    """
     values, needs = spot.lists
     gaps = [
         (abs(values[claim.pair_op] - needs[claim.op]), rng.random(), claim)
@@ -46,21 +53,21 @@ def _slip(spot: Spot, rng: Random) -> tuple[int, Block, Block] | None:
     ]
     if not gaps:
         return None
-    gap, _, claim = min(gaps)
-    kind = rng.choice(("value", "need", "match") if gap == 1 else ("value", "need"))
+    near = rng.random() < 0.5
+    gap, _, claim = min(gaps) if near else rng.choice(gaps)
+    kind = rng.choice(("value", "need", "match") if gap == 1 else ("value", "need")) if near else "match"
     if kind == "value":
         values = values | {claim.pair_op: needs[claim.op]}
     elif kind == "need":
         needs = needs | {claim.op: values[claim.pair_op]}
     test = Block(spot.headline, spot.thoughts(values, needs, stop=claim.op), claim.text(spot))
-    return gap, test, check_block(spot, claim)
+    return test, check_block(spot, claim)
 
 
-def _near_miss(dead: Sequence[Spot], rng: Random) -> tuple[Spot, Block, Block] | None:
-    """A slip at the closest miss among a few dead places."""
-    slips = [(spot, _slip(spot, rng)) for spot in rng.sample(dead, min(len(dead), 4))]
-    found = [(slip[0], index, spot, *slip[1:]) for index, (spot, slip) in enumerate(slips) if slip]
-    return min(found)[2:] if found else None
+def _slips(dead: Sequence[Spot], rng: Random) -> dict[Spot, tuple[Block, Block]]:
+    """One to MOST_SLIPS places that lead nowhere, and what is wrongly written there; none where nothing fits."""
+    some = rng.sample(dead, min(len(dead), rng.randint(1, MOST_SLIPS)))
+    return {spot: slip for spot in some if (slip := _slip(spot, rng))}
 
 
 def _miscopied(data: Data, rng: Random) -> Block:
@@ -79,17 +86,17 @@ def _demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
     walk = _search(problem.data)
     end = walk[-1]
     blocks = [list_block(problem.data)]
-    slip = None
+    slips: dict[Spot, tuple[Block, Block]] = {}
     if style is Style.CORRECTED:
-        slip = _near_miss(walk[:-1], rng) if rng.random() < 0.85 else None
-        if slip is None:
+        slips = _slips(walk[:-1], rng) if rng.random() < 0.9 else {}
+        if not slips:
             blocks.insert(0, _miscopied(problem.data, rng))
-    kept = {end.phase, slip[0].phase} if slip else {end.phase}
+    kept = {end.phase, *(spot.phase for spot in slips)}
     skip = rng.choice(_SKIPS[style])
     kept |= {phase for phase in dict.fromkeys(spot.phase for spot in walk) if rng.random() >= skip}
     for spot in walk:
-        if slip and spot is slip[0]:
-            blocks += slip[1:]
+        if spot in slips:
+            blocks += slips[spot]
         elif spot.phase in kept:
             blocks.append(test_block(spot))
     blocks.append(check_block(end, true_claim(end)))

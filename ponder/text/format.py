@@ -315,7 +315,10 @@ class Parser:
             self.parts.setdefault(to, "")
 
     def _close(self) -> None:
-        block = Block(*(self.parts.pop(part, "") for part in (Place.HEADLINE, Place.THOUGHTS, Place.SUMMARY)))
+        headline, thoughts, summary = (
+            self.parts.pop(part, "") for part in (Place.HEADLINE, Place.THOUGHTS, Place.SUMMARY)
+        )
+        block = Block(headline, thoughts, summary)
         if not self.dialect.folds:
             block = Block("", block.thoughts.strip(), "")
             if not block.thoughts:

@@ -22,7 +22,7 @@ from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, make
 from ponder.train.rated import Labelled, pack_rollout
 from ponder.train.rollout import Draw, Drawn, roll_out_all
-from ponder.types import Effort, Problem, Segment, Split
+from ponder.types import Effort, Problem, Segment, Split, Surprise
 
 CHUNK = 64
 """Problems in a file."""
@@ -114,7 +114,7 @@ async def _draw(
 
 
 def _record(drawn: Drawn, labels: Labels, cost: Cost) -> dict[str, Any]:
-    """A rollout as plain JSON values. Log-probabilities are left out: no loss here reads them."""
+    """A rollout as plain JSON values; of the log-probabilities, what the head reads of them."""
     rollout = drawn.rollout
     problem, completion = rollout.problem, rollout.completion
     return {
@@ -127,6 +127,7 @@ def _record(drawn: Drawn, labels: Labels, cost: Cost) -> dict[str, Any]:
         "labels": [[label.value, label.validity] for label in labels],
         "cost": vars(cost),
         "segments": [[segment.context, segment.generated] for segment in rollout.segments],
+        "surprises": [Surprise.of(segment.logprobs) for segment in rollout.segments],
     }
 
 
@@ -137,6 +138,7 @@ def read_rollouts(path: Path) -> Iterator[Labelled]:
             record = json.loads(line)
             segments = [Segment(tuple(context), tuple(ids), ()) for context, ids in record["segments"]]
             labels = tuple(Label(value, validity) for value, validity in record["labels"])
-            yield pack_rollout(segments, labels, record["problem"])
+            surprises = [Surprise(*found) for found in record["surprises"]]
+            yield pack_rollout(segments, labels, surprises, record["problem"])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
         raise CheckpointError(f"{path} is damaged ({err}): remove it to sample its rollouts again") from err

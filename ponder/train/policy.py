@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ponder.engine.grammar import Replay
 from ponder.model.network import Network
-from ponder.reward.boundary import Label, Labels
+from ponder.reward.boundary import Label
 from ponder.train.advantages import Algorithm, Lesson
 from ponder.train.batch import Batch, collate, split_packed
-from ponder.train.rated import Labelled, Rated, readings
+from ponder.train.rated import Labelled, Rated, Readings, readings
+from ponder.types import Surprise
 
-TENSORS = ("rows", "sampled", "advantages", "weights", "reads", "labels", "known")
+TENSORS = ("rows", "sampled", "advantages", "weights")
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,8 @@ class PolicyBatch:
     """(n,), of the tokens in the loss's sum."""
     trained: int
     """What the sum is divided by: tokens, or rollouts."""
-    reads: Tensor
-    """(R,), tokens at which a head that is trained too is read; see `rated.readings`."""
-    labels: Tensor
-    """(R, 2), what it should say there."""
-    known: Tensor
-    """(R, 2), weights of these labels in the loss's sum."""
+    head: Readings
+    """Of a head that is trained too; what is known are weights in the loss's sum."""
 
     @property
     def tokens(self) -> int:
@@ -52,14 +49,16 @@ class PolicyBatch:
     def to(self, device: str) -> "PolicyBatch":
         """The batch on another device."""
         moved = {name: getattr(self, name).to(device) for name in TENSORS}
-        return replace(self, batch=self.batch.to(device), **moved)
+        return replace(
+            self, batch=self.batch.to(device), head=Readings(*(part.to(device) for part in self.head)), **moved
+        )
 
 
 def collate_policy(lessons: Sequence[Lesson], replay: Replay) -> PolicyBatch:
     """Lessons to one micro-batch."""
     pairs = [pair for one in lessons for pair in zip(one.segments, one.advantages, strict=True)]
     weights = [one.weight for one in lessons for segment in one.segments for _ in segment.generated]
-    reads, labels, known = readings([Labelled(one.row, one.labels or blank(one)) for one in lessons])
+    found = readings([labelled(one) for one in lessons])
     shares = [label_share(one) for one in lessons for _ in range(2 * len(one.segments))]
     return PolicyBatch(
         batch=collate([one.row for one in lessons]),
@@ -68,15 +67,14 @@ def collate_policy(lessons: Sequence[Lesson], replay: Replay) -> PolicyBatch:
         advantages=torch.tensor([advantage for segment, advantage in pairs for _ in segment.generated]),
         weights=torch.tensor(weights),
         trained=sum(one.terms for one in lessons),
-        reads=reads,
-        labels=labels,
-        known=known * torch.tensor(shares)[:, None],
+        head=found._replace(known=found.known * torch.tensor(shares)[:, None]),
     )
 
 
-def blank(one: Lesson) -> Labels:
-    """Nothing is known at any boundary."""
-    return (Label(None),) * (len(one.segments) + 1)
+def labelled(one: Lesson) -> Labelled:
+    """A lesson for the head; where it has no labels, nothing is known at any boundary."""
+    labels = one.labels or (Label(None),) * (len(one.segments) + 1)
+    return Labelled(one.row, labels, tuple(Surprise.of(segment.logprobs) for segment in one.segments))
 
 
 def label_share(one: Lesson) -> float:
@@ -168,9 +166,9 @@ def policy_loss(
             losses = losses + reference.weight * divergence
         total = (micro.weights * losses).sum()
         if isinstance(model, Rated):
-            said = model.logits(hidden, micro.reads)
-            apart = F.binary_cross_entropy_with_logits(said, micro.labels, weight=micro.known, reduction="sum")
-            tally.label_loss, tally.labels = tally.label_loss + apart.item(), tally.labels + float(micro.known.sum())
+            said, right, known = model.logits(hidden, micro.head), micro.head.labels, micro.head.known
+            apart = F.binary_cross_entropy_with_logits(said, right, weight=known, reduction="sum")
+            tally.label_loss, tally.labels = tally.label_loss + apart.item(), tally.labels + float(known.sum())
             total = total + apart
         return total
 

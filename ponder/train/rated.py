@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ponder.model.heads import Head
+from ponder.model.heads import Head, doubts
 from ponder.model.network import Network
-from ponder.reward.boundary import Judged, Labels
-from ponder.train.batch import Batch, Row, collate, pack_segments, split_by_prompt, split_packed
+from ponder.reward.boundary import Labels
+from ponder.train.batch import Batch, Row, collate, pack_segments, split_packed
 from ponder.train.losses import token_loss
-from ponder.types import Rating, Segment
+from ponder.types import Segment, Surprise
 
 
 class Labelled(NamedTuple):
@@ -25,6 +25,8 @@ class Labelled(NamedTuple):
 
     row: Row
     labels: Labels
+    surprises: tuple[Surprise, ...]
+    """Of each segment."""
     group: str = ""
 
 
@@ -35,6 +37,8 @@ class RatedBatch:
     batch: Batch
     reads: Tensor
     """(R,)"""
+    doubts: Tensor
+    """(R, DOUBTS), of the blocks up to there."""
     labels: Tensor
     """(R, 2): value and validity, 0 where they are not known."""
     known: Tensor
@@ -49,7 +53,7 @@ class RatedBatch:
 
     def to(self, device: str) -> "RatedBatch":
         """The batch on another device."""
-        tensors = {name: getattr(self, name).to(device) for name in ("reads", "labels", "known")}
+        tensors = {name: getattr(self, name).to(device) for name in ("reads", "doubts", "labels", "known")}
         return replace(self, batch=self.batch.to(device), **tensors)
 
 
@@ -66,42 +70,60 @@ class Rated(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.network.hidden(batch.ids, batch.positions, batch)
 
-    def logits(self, hidden: Tensor, reads: Tensor) -> Tensor:
-        """Value and validity at (R,) tokens of (1, N, hidden), as (R, 2) logits in float32, as the engine has them."""
+    def logits(self, hidden: Tensor, micro: "RatedBatch | Readings") -> Tensor:
+        """Value and validity where a batch reads (1, N, hidden), as (R, 2) logits in float32, as the engine."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.head(F.embedding(reads, hidden[0]))
+            return self.head(F.embedding(micro.reads, hidden[0]), micro.doubts)
 
 
-def pack_rollout(segments: Sequence[Segment], labels: Labels, group: str = "") -> Labelled:
-    """A rollout's segments, one for each block and one for the answer, and the labels of its boundaries."""
-    assert len(labels) == len(segments) + 1
-    return Labelled(pack_segments(segments), labels, group)
+def pack_rollout(
+    segments: Sequence[Segment], labels: Labels, surprises: Sequence[Surprise] | None = None, group: str = ""
+) -> Labelled:
+    """A rollout's segments, one for each block and one for the answer, and the labels of its boundaries.
+
+    Surprises where the segments do not hold the log-probabilities themselves.
+    """
+    found = tuple(surprises or (Surprise.of(segment.logprobs) for segment in segments))
+    assert len(labels) == len(segments) + 1 == len(found) + 1
+    return Labelled(pack_segments(segments), labels, found, group)
 
 
-def readings(rows: Sequence[Labelled]) -> tuple[Tensor, Tensor, Tensor]:
-    """Which tokens of a batch of packed rollouts are read, (R,), and their labels and what is known of them, (R, 2).
+class Readings(NamedTuple):
+    """Where a head is read in a batch, and what it should say there; see `RatedBatch`."""
+
+    reads: Tensor
+    doubts: Tensor
+    labels: Tensor
+    known: Tensor
+
+
+def readings(rows: Sequence[Labelled]) -> Readings:
+    """The readings of packed rollouts, one after the other in a batch.
 
     Every segment has two readings: before it, where the label is that of the boundary it begins at (the last fold
     stands there for the block that was folded), and after it.
     """
     reads: list[int] = []
+    told: list[list[float]] = []
     labels: list[tuple[float | None, float | None]] = []
     offset = 0
-    for row, known, _ in rows:
+    for row, known, surprises, _ in rows:
         ends = [bounds for bounds, trained in zip(row.sections, row.trained, strict=True) if trained]
         for number, (start, end) in enumerate(ends):
             reads += (offset + start - 1, offset + end - 1)
+            told += (doubts(surprises[:number]), doubts(surprises[: number + 1]))
             labels += ((label.value, label.validity) for label in known[number : number + 2])
         offset += len(row)
     values = torch.tensor([[number or 0.0 for number in label] for label in labels])
     mask = torch.tensor([[float(number is not None) for number in label] for label in labels])
-    return torch.tensor(reads, dtype=torch.long), values.view(-1, 2), mask.view(-1, 2)
+    read = torch.tensor(reads, dtype=torch.long)
+    return Readings(read, torch.tensor(told).view(len(reads), -1), values.view(-1, 2), mask.view(-1, 2))
 
 
 def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
     """Packed rollouts to one micro-batch."""
-    reads, labels, known = readings(rows)
-    return RatedBatch(collate([one.row for one in rows]), reads, labels, known, int(known.sum()))
+    found = readings(rows)
+    return RatedBatch(collate([one.row for one in rows]), *found, int(found.known.sum()))
 
 
 def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch]:
@@ -110,37 +132,19 @@ def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch
 
 
 def rating_loss(language_weight: float) -> Callable[[Rated, RatedBatch], Tensor]:
-    """Binary cross-entropy summed over known labels; while the trunk is trained too, plus the language model's mean
+    """Binary cross-entropy summed over known labels, where the trunk is trained too, plus the language model's mean
     loss on the same rollouts, so many times, which keeps the trunk what it is."""
 
     def loss(model: Rated, micro: RatedBatch) -> Tensor:
         hidden = model.hidden(micro.batch)
-        logits = model.logits(hidden, micro.reads)
+        logits = model.logits(hidden, micro)
         total = F.binary_cross_entropy_with_logits(logits, micro.labels, weight=micro.known, reduction="sum")
-        if not model.frozen and language_weight:
+        if language_weight:
             share = language_weight * micro.trained / micro.batch.trained
             total = total + share * token_loss(model.network, hidden, micro.batch)
         return total
 
     return loss
-
-
-@torch.no_grad()
-def judge(model: Rated, rows: Sequence[Labelled], most_tokens: int, device: str) -> list[Judged]:
-    """What the head says of packed rollouts, in float32, beside their labels; in their order."""
-    found: dict[int, tuple[Rating, ...]] = {}
-    by_row = {id(one.row): index for index, one in enumerate(rows)}
-    for group in split_by_prompt([one.row for one in rows], most_tokens):
-        members = [rows[by_row[id(row)]] for row in group]
-        micro = collate_rated(members).to(device)
-        said = model.logits(model.hidden(micro.batch), micro.reads).sigmoid().tolist()
-        at = 0
-        for one in members:
-            count = 2 * (len(one.labels) - 1)  # before and after each segment
-            readings = [Rating(value, validity) for value, validity in said[at : at + count]]
-            found[by_row[id(one.row)]] = (readings[0], *readings[1::2])
-            at += count
-    return [Judged(found[index], one.labels, one.group) for index, one in enumerate(rows)]
 
 
 @dataclass(frozen=True)

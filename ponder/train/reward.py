@@ -8,8 +8,9 @@ small trunk, it ranks badly: a first try reached an AUC of 0.67, so that best-of
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import pydantic
 import torch
@@ -25,12 +26,15 @@ from ponder.tasks import TASKS, make
 from ponder.text import format
 from ponder.train.batch import Batch, collate, pack, split_by_prompt
 from ponder.train.chunks import Chunks, Source
-from ponder.train.loop import LoopConfig, Progress, fit, marks, once
-from ponder.train.rated import Labelled, Rated, RatedBatch, harm, judge, micro_batches, rating_loss
+from ponder.train.loop import LoopConfig, MicroBatch, Progress, fit, marks, once
+from ponder.train.rated import Labelled, Rated, harm, micro_batches, rating_loss
+from ponder.train.reads import head_loss, judged, read_all, together
 from ponder.train.settle import settle
 from ponder.train.sft import Start, demonstration, task_level
 from ponder.types import Effort, Message, Split
 
+T = TypeVar("T")
+B = TypeVar("B", bound=MicroBatch)
 STANDARD_LEVEL = 2
 DEMONSTRATIONS = 48
 """Held-out demonstrations on which a jointly trained trunk is compared with what it was."""
@@ -93,6 +97,8 @@ class Listener:
 
     sampled: Callable[[int, int], None] = lambda done, total: None
     """Chunks of rollouts that are done, and how many there will be."""
+    read: Callable[[int, int], None] = lambda done, total: None
+    """Rollouts that a trunk which stands still has read, and how many there are."""
     start: Callable[[Start], None] = lambda start: None
     step: Callable[[Progress, dict[str, float]], None] = lambda progress, record: None
 
@@ -132,8 +138,9 @@ def collect(config: RewardConfig, checkpoint: Checkpoint, run: Run, listener: Li
     return tuple(rows)
 
 
-def step_rows(config: RewardConfig, rows: Sequence[Labelled], step: int) -> list[Labelled]:
-    """The rollouts of one step: a pure function of the settings and the step, all of them once an epoch."""
+def step_rows(config: RewardConfig, rows: Sequence[T], step: int) -> list[T]:
+    """The rollouts of one step: a pure function of the settings and the step, all of them once an epoch,
+    but for what whole steps leave over."""
     size = min(config.rows, len(rows))
     a_pass = len(rows) // size
     epoch, at = divmod(step, a_pass)
@@ -141,10 +148,12 @@ def step_rows(config: RewardConfig, rows: Sequence[Labelled], step: int) -> list
     return [rows[index] for index in order[at * size : (at + 1) * size]]
 
 
-def stream(config: RewardConfig, rows: Sequence[Labelled], first: int) -> Iterator[Sequence[RatedBatch]]:
+def stream(
+    config: RewardConfig, rows: Sequence[T], batches: Callable[[list[T]], Sequence[B]], first: int
+) -> Iterator[Sequence[B]]:
     """The micro-batches of every step from `first` on."""
     for step in range(first, config.steps):
-        yield micro_batches(step_rows(config, rows, step), config.micro_tokens)
+        yield batches(step_rows(config, rows, step))
 
 
 def held_out_demonstrations(config: RewardConfig, checkpoint: Checkpoint, n: int = DEMONSTRATIONS) -> list[Batch]:
@@ -159,6 +168,27 @@ def held_out_demonstrations(config: RewardConfig, checkpoint: Checkpoint, n: int
         messages, window = [Message("user", problem.prompt)], checkpoint.config.fold_window
         rows.append(pack(format.sections(messages, effort, shown.blocks, shown.answer, window), tokenizer))
     return [collate(group) for group in split_by_prompt(rows, config.micro_tokens)]
+
+
+def _learn(
+    config: RewardConfig,
+    loop: LoopConfig,
+    model: Rated,
+    rows: Sequence[Labelled],
+    run: Run,
+    listener: Listener,
+    on_boundary: Callable[[Progress], None],
+    boundaries: frozenset[int],
+) -> None:
+    """The head alone, from readings that are computed once, or with the trunk."""
+    hear: dict[str, Any] = {"on_step": listener.step, "on_boundary": on_boundary, "boundaries": boundaries}
+    if not model.frozen:
+        packed = partial(micro_batches, most_tokens=config.micro_tokens)
+        loss = rating_loss(config.language_weight)
+        fit(model, lambda first: stream(config, rows, packed, first), loss, loop, run, **hear)
+        return
+    reads = read_all(model, rows, config.micro_tokens, config.device, config.dtype, listener.read)
+    fit(model, lambda first: stream(config, reads, lambda some: [together(some)], first), head_loss, loop, run, **hear)
 
 
 def run_reward(
@@ -197,22 +227,17 @@ def run_reward(
     listener.start(Start(loop, reason, count, run.state.exists()))
     demonstrations = [] if frozen else [one.to(config.device) for one in held_out_demonstrations(config, given)]
 
+    read_held = partial(read_all, model, held, config.micro_tokens, config.device)
+    known = read_held() if frozen and measure else None
+
     def evaluate(progress: Progress) -> dict[str, float]:
-        found = measure(judge(model, held, config.micro_tokens, config.device)) if measure and held else {}
+        found = measure(judged(model, held, known or read_held(), config.device)) if measure and held else {}
         if before is not None:
             found |= {f"language_{name}": x for name, x in asdict(harm(before, network, demonstrations)).items()}
         return found
 
-    fit(
-        model,
-        lambda first: stream(config, usable, first),
-        rating_loss(config.language_weight),
-        loop,
-        run,
-        on_step=listener.step,
-        on_boundary=once(run, model, evaluate),
-        boundaries=marks(config.steps, evaluations) | {0},
-    )
+    boundary = once(run, model, evaluate), marks(config.steps, evaluations) | {0}
+    _learn(config, loop, model, usable, run, listener, *boundary)
     settings = given.config.model_copy(update={"name": out.name})
     folder = run.folder / "checkpoint"
     save_checkpoint(Checkpoint(network, given.tokenizer, settings, model.head), folder)

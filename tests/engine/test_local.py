@@ -13,15 +13,20 @@ from ponder.engine.local import LocalSampler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
-from ponder.model.heads import new_head
+from ponder.model.heads import doubts, new_head
 from ponder.model.network import Masked
 from ponder.text.format import Place, opening, text_of
-from ponder.types import Block, Effort, Ended, Message
+from ponder.types import Block, Effort, Ended, Message, Surprise
+
+
+@pytest.fixture(params=[True, False], ids=["native", "torch"], scope="module")
+def native(request: pytest.FixtureRequest) -> bool:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def sampler(micro_checkpoint: Path) -> LocalSampler:
-    return LocalSampler(load_checkpoint(micro_checkpoint))
+def sampler(micro_checkpoint: Path, native: bool) -> LocalSampler:
+    return LocalSampler(load_checkpoint(micro_checkpoint), native=native)
 
 
 def extend(
@@ -40,7 +45,7 @@ def extend(
 
 
 def prefixes(count: int) -> list[Prefix]:
-    block = Block("start", "from the answer", "so it is 7")
+    block = Block("start", "from the answer", "so it is 7", Surprise(0.7, 1.5))
     return [
         Prefix(
             (Message("user", "what is " + "the sum " * (i % 5) + str(i)),),
@@ -159,25 +164,32 @@ def test_what_cannot_be_sampled_is_refused(sampler: LocalSampler, limit: Limit, 
         extend(sampler, prefixes(2)[1:], [limit], [sampling])
 
 
-def test_ratings_come_with_the_blocks_and_are_those_of_the_whole_text(micro_checkpoint: Path) -> None:
+def test_ratings_come_with_the_blocks_and_are_those_of_the_whole_text(micro_checkpoint: Path, native: bool) -> None:
     checkpoint = load_checkpoint(micro_checkpoint)
     head = new_head(checkpoint.network.shape.hidden_size)
-    torch.nn.init.normal_(head.linear.weight, generator=torch.Generator().manual_seed(3))
-    sampler, network = LocalSampler(replace(checkpoint, head=head)), checkpoint.network
+    torch.nn.init.normal_(head.outer.weight, generator=torch.Generator().manual_seed(3))
+    sampler, network = LocalSampler(replace(checkpoint, head=head), native=native), checkpoint.network
     found = extend(sampler, prefixes(12), [Limit(25, 10)] * 12, [Sampling(1.0, 1.0, i) for i in range(12)])
     plain = extend(
-        LocalSampler(checkpoint), prefixes(12), [Limit(25, 10)] * 12, [Sampling(1.0, 1.0, i) for i in range(12)]
+        LocalSampler(checkpoint, native=native),
+        prefixes(12),
+        [Limit(25, 10)] * 12,
+        [Sampling(1.0, 1.0, i) for i in range(12)],
     )
-    for one, unrated in zip(found, plain, strict=True):
+    for asked, one, unrated in zip(prefixes(12), found, plain, strict=True):
         assert one.segment.generated == unrated.segment.generated and unrated.rating is None
         ids = torch.tensor([[*one.segment.context, *one.segment.generated]])
         n = ids.shape[1]
         with torch.no_grad():
             causal = Masked(torch.ones(n, n, dtype=torch.bool).tril()[None, None])
-            right = head(network.hidden(ids, torch.arange(n)[None], causal)[0]).sigmoid()
-        for rating, at in ((one.before, len(one.segment.context) - 1), (one.rating, n - 1)):
+            hidden = network.hidden(ids, torch.arange(n)[None], causal)[0]
+        surprise, past = Surprise.of(one.segment.logprobs), [block.surprise for block in asked.blocks]
+        assert one.block is None or one.block.surprise == surprise
+        ends = (one.before, len(one.segment.context) - 1, past), (one.rating, n - 1, [*past, surprise])
+        for rating, at, chain in ends:
+            right = head(hidden[at], torch.tensor(doubts(chain))).sigmoid().tolist()
             assert rating
-            assert (rating.value, rating.validity) == pytest.approx(tuple(right[at].tolist()), abs=1e-5)
+            assert (rating.value, rating.validity) == pytest.approx(tuple(right), abs=1e-5)
 
 
 def test_an_endless_prompt_is_refused_before_it_is_encoded(sampler: LocalSampler) -> None:
@@ -185,12 +197,12 @@ def test_an_endless_prompt_is_refused_before_it_is_encoded(sampler: LocalSampler
         extend(sampler, [Prefix((Message("user", "x" * 10**6),), Effort.LOW)], [Limit(5, 5)], [Sampling()])
 
 
-def test_damaged_weights_are_an_error_of_the_request(micro_checkpoint: Path) -> None:
+def test_damaged_weights_are_an_error_of_the_request(micro_checkpoint: Path, native: bool) -> None:
     checkpoint = load_checkpoint(micro_checkpoint)
     with torch.no_grad():
         checkpoint.network.model.norm.weight[0] = torch.nan
     with pytest.raises(SamplerError, match="not finite"):
-        extend(LocalSampler(checkpoint), prefixes(1), [Limit(9, 5)], [Sampling()])
+        extend(LocalSampler(checkpoint, native=native), prefixes(1), [Limit(9, 5)], [Sampling()])
 
 
 def test_greedy_is_the_likeliest_and_seeds_matter(sampler: LocalSampler) -> None:

@@ -24,14 +24,19 @@ from ponder.text.format import Place
 from ponder.types import Block, Effort, Message
 
 
+@pytest.fixture(params=[True, False], ids=["native", "torch"], scope="module")
+def native(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def micro(micro_checkpoint: Path) -> LocalSampler:
-    return LocalSampler(load_checkpoint(micro_checkpoint), most_rows=9)
+def micro(micro_checkpoint: Path, native: bool) -> LocalSampler:
+    return LocalSampler(load_checkpoint(micro_checkpoint), most_rows=9, native=native)
 
 
 @pytest.fixture
-def sampler(micro_checkpoint: Path) -> LocalSampler:
-    return LocalSampler(load_checkpoint(micro_checkpoint), most_rows=12)
+def sampler(micro_checkpoint: Path, native: bool) -> LocalSampler:
+    return LocalSampler(load_checkpoint(micro_checkpoint), most_rows=12, native=native)
 
 
 def prefix(number: int, blocks: int = 0) -> Prefix:
@@ -129,13 +134,12 @@ def test_a_loop_that_ends_early_leaves_the_sampler_usable(sampler: LocalSampler)
 def test_a_failing_step_tells_all_who_wait_and_no_later_ones(
     sampler: LocalSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = sampler.checkpoint.network
-
     async def both() -> list[object]:
         tasks = [asyncio.ensure_future(sampler.extend(prefix(i), Limit(30, 5), [Sampling()])) for i in range(3)]
         for _ in range(4):
             await asyncio.sleep(0)
-        monkeypatch.setattr(network, "hidden", lambda *args: (_ for _ in ()).throw(RuntimeError("out of memory")))
+        failing = lambda *args: (_ for _ in ()).throw(RuntimeError("out of memory"))  # noqa: E731
+        monkeypatch.setattr(type(sampler.scheduler.decoder), "decode", failing)
         tasks[0].cancel()
         return list(await asyncio.gather(*tasks, return_exceptions=True))
 

@@ -64,10 +64,10 @@ def test_damage_is_named(folder: Path, file: str, text: str | None, words: str) 
 def test_a_head_comes_back_and_damage_to_it_is_named(folder: Path) -> None:
     first = load_checkpoint(folder)
     head = new_head(first.network.shape.hidden_size)
-    torch.nn.init.normal_(head.linear.bias)
+    torch.nn.init.normal_(head.outer.bias)
     save_checkpoint(replace(first, head=head), folder)
     again = load_checkpoint(folder).head
-    assert again and torch.equal(again.linear.bias, head.linear.bias)
+    assert again and torch.equal(again.outer.bias, head.outer.bias)
     (folder / "heads.safetensors").write_bytes(b"zzz")
     with pytest.raises(CheckpointError, match="heads.safetensors is damaged"):
         load_checkpoint(folder)

@@ -70,3 +70,10 @@ def test_the_oracle_rates_prefixes() -> None:
     assert ratings[-1].validity == 0.0
     with pytest.raises(ConfigError, match="does not know the problem 'x'"):
         asyncio.run(oracle.rate([Prefix((Message("user", "x"),), Effort.LOW)]))
+
+
+def test_the_oracle_says_a_half_where_no_task_checks() -> None:
+    oracle = OracleRater([Problem("open", 0, "Who?", "me")])
+    prefix = Prefix((Message("user", "Who?"),), Effort.LOW, (Block("a", "b", "c"),))
+    (rating,) = asyncio.run(oracle.rate([prefix]))
+    assert (rating.value, rating.validity) == (0.5, 0.5)

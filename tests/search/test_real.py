@@ -23,7 +23,7 @@ ROOT = Prefix((Message("user", "what is the sum of both"),), Effort.LOW)
 def sampler(micro_checkpoint: Path) -> LocalSampler:
     checkpoint = load_checkpoint(micro_checkpoint)
     head = new_head(checkpoint.network.shape.hidden_size)
-    torch.nn.init.normal_(head.linear.weight, generator=torch.Generator().manual_seed(3))
+    torch.nn.init.normal_(head.outer.weight, generator=torch.Generator().manual_seed(3))
     return LocalSampler(replace(checkpoint, head=head))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponder.errors import ProblemError
-from ponder.tasks.countdown import COUNTDOWN
+from ponder.tasks.countdown import COUNTDOWN, MOST_SLIPS
 from ponder.types import Block, Problem, Style
 
 THINKING = (Style.CLEAN, Style.CORRECTED, Style.WANDERING)
@@ -192,10 +192,11 @@ def test_demonstrations(level: int, style: Style) -> None:
         assert COUNTDOWN.grade(problem, problem.answer).score == 1.0
         checks = COUNTDOWN.check_blocks(problem, shown.blocks)
         wrong = [at for at, check in enumerate(checks) if not check.valid]
-        assert len(wrong) == (style is Style.CORRECTED), (problem.data, shown.blocks, checks)
+        slips = range(1, MOST_SLIPS + 1) if style is Style.CORRECTED else range(1)
+        assert len(wrong) in slips, (problem.data, shown.blocks, checks)
         assert all(check.winnable for check in checks)
-        if wrong:
-            after = shown.blocks[wrong[0] + 1]
+        for at in wrong:
+            after = shown.blocks[at + 1]
             assert after.headline in ("check", f"make {problem.data['target']}")
         if style is Style.DIRECT:
             assert shown.blocks == ()

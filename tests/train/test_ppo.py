@@ -87,7 +87,7 @@ def test_policy_and_head_learn(taught: Path, tmp_path: Path, begins: str) -> Non
     if begins == "given":
         found, head, model = load_checkpoint(taught), new_head(32), tmp_path / "rated"
         with torch.no_grad():
-            head.linear.bias.copy_(torch.tensor([3.0, 0.0]))
+            head.outer.bias.copy_(torch.tensor([3.0, 0.0]))
         save_checkpoint(replace(found, head=head), model)
     config = RLConfig.model_validate({"model": str(model), **TINY})
     folder = run_rl(config, tmp_path / "run", grader=odd, listener=Listener(start=said.append))

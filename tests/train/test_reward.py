@@ -27,7 +27,8 @@ from ponder.train.batch import Row, pack, pack_segments
 from ponder.train.chunks import Chunks, Source, read_rollouts
 from ponder.train.loop import LoopConfig, Progress, fit
 from ponder.train.losses import cross_entropy
-from ponder.train.rated import Labelled, Rated, collate_rated, harm, judge, micro_batches, rating_loss
+from ponder.train.rated import Labelled, Rated, collate_rated, harm, micro_batches, pack_rollout, rating_loss
+from ponder.train.reads import head_loss, judge, read_all, together
 from ponder.train.reward import Listener, RewardConfig, held_out_demonstrations, run_reward, step_rows
 from ponder.train.rollout import Draw, Drawn, roll_out_all
 from ponder.types import Block, Effort, Message, Segment, Split
@@ -41,7 +42,7 @@ MESSAGES = (Message("user", PROBLEMS[0].prompt),)
 
 def random_head(hidden: int) -> Head:
     head = new_head(hidden)
-    torch.nn.init.normal_(head.linear.weight, generator=torch.Generator().manual_seed(3))
+    torch.nn.init.normal_(head.outer.weight, generator=torch.Generator().manual_seed(3))
     return head
 
 
@@ -83,7 +84,7 @@ def nothing(drawn: Drawn) -> Labels:
 def test_training_reads_what_the_engine_rates(checkpoint: Checkpoint, window: int | None) -> None:
     rated = Rated(checkpoint.network, checkpoint.head or new_head(1), frozen=True)
     drawn = rolled(windowed(checkpoint, window), (Effort.NONE, Effort.MINIMAL, Effort.LOW))
-    rows = [Labelled(pack_segments(one.rollout.segments), nothing(one)) for one in drawn]
+    rows = [pack_rollout(one.rollout.segments, nothing(one)) for one in drawn]
     assert max(len(one.rollout.completion.blocks) for one in drawn) >= 4
     for one, said in zip(drawn, judge(rated, rows, 4096, "cpu"), strict=True):
         assert one.ratings and len(said.ratings) == len(one.ratings)
@@ -113,10 +114,10 @@ def test_folds_are_read_where_the_engine_begins(checkpoint: Checkpoint, window: 
 
     for one in drawn:
         served = asyncio.run(before(one))
-        micro = collate_rated([Labelled(pack_segments(one.rollout.segments), nothing(one))])
+        micro = collate_rated([pack_rollout(one.rollout.segments, nothing(one))])
         rated = Rated(checkpoint.network, checkpoint.head or new_head(1), frozen=True)
         with torch.no_grad():
-            trained = rated.logits(rated.hidden(micro.batch), micro.reads).sigmoid()[::2]
+            trained = rated.logits(rated.hidden(micro.batch), micro).sigmoid()[::2]
         assert len(served) == len(one.rollout.completion.blocks) >= 1
         assert (trained[: len(served)] - torch.tensor(served)).abs().max() < 1e-4
 
@@ -177,7 +178,7 @@ def test_labels_stand_at_their_readings(checkpoint: Checkpoint) -> None:
     one = next(one for one in rolled(checkpoint) if len(one.rollout.completion.blocks) >= 2)
     n = len(one.rollout.segments)
     labels = (Label(0.5), *(Label(None, float(i % 2)) for i in range(n - 1)), Label(1.0, 1.0))
-    micro = collate_rated([Labelled(pack_segments(one.rollout.segments), labels)])
+    micro = collate_rated([pack_rollout(one.rollout.segments, labels)])
     assert micro.labels[0].tolist() == [0.5, 0.0] and micro.known[0].tolist() == [1.0, 0.0]
     for i in range(1, n):  # after block i, and at the fold of it that the next one begins from
         assert micro.known[2 * i - 1].tolist() == micro.known[2 * i].tolist() == [0.0, 1.0]
@@ -207,7 +208,7 @@ def visible_signal(checkpoint: Checkpoint, n: int, seed: int, problems: int = 1)
         ]
         end = float(bad is None)
         known = (Label(end), *(Label(end, float(index != bad)) for index in range(3)), Label(end, end))
-        rows.append(Labelled(pack_segments(segments), known))
+        rows.append(pack_rollout(segments, known))
     return rows
 
 
@@ -218,9 +219,14 @@ def test_a_visible_signal_is_learned(micro_checkpoint: Path, tmp_path: Path, fro
     model = Rated(checkpoint.network, new_head(checkpoint.network.shape.hidden_size), frozen=frozen)
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     assert measure(judge(model, held, 4096, "cpu")).validity.auc == 0.5
-    steps, batches = 150 if frozen else 40, micro_batches(train, 8192)
+    steps = 150 if frozen else 40
     config = LoopConfig(steps=steps, learning_rate=3e-3, head_rate=10.0)
-    fit(model, lambda first: (batches for _ in range(steps)), rating_loss(0.1), config, Run(tmp_path))
+    if frozen:
+        reads = [together(read_all(model, train, 8192, "cpu"))]
+        fit(model, lambda first: (reads for _ in range(steps)), head_loss, config, Run(tmp_path))
+    else:
+        packed = micro_batches(train, 8192)
+        fit(model, lambda first: (packed for _ in range(steps)), rating_loss(0.1), config, Run(tmp_path))
     found = measure(judge(model, held, 4096, "cpu"))
     assert found.validity.auc and found.validity.auc > 0.95
     assert found.first_error.f1 and found.first_error.f1 > 0.9
@@ -340,8 +346,8 @@ def test_a_head_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
     first = run_reward(tiny(model, trunk="frozen"), tmp_path / "first")
     more = run_reward(tiny(first, trunk="frozen", steps=1, learning_rate=1e-12), tmp_path / "second")
     a, b = load_checkpoint(first).head, load_checkpoint(more).head
-    assert a and b and torch.allclose(a.linear.weight, b.linear.weight, atol=1e-6)
-    assert a.linear.weight.abs().sum() > 0
+    assert a and b and torch.allclose(a.outer.weight, b.outer.weight, atol=1e-6)
+    assert a.outer.weight.abs().sum() > 0
 
 
 def test_steps_see_every_rollout_once_an_epoch(checkpoint: Checkpoint) -> None:

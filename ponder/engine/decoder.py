@@ -1,0 +1,108 @@
+"""What computes: reads contexts, decodes the rows and draws their tokens.
+
+Torch does it for every network on every device. On a CPU a step of a small network is hundreds of tiny operations
+there; for our own networks kernels that are compiled for this processor do the same as one call (`native/`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ponder.engine.grammar import Grammar
+from ponder.engine.kv_cache import Slots
+from ponder.engine.reading import Reading
+from ponder.engine.rows import Rows
+from ponder.engine.spans import Span
+from ponder.model.network import Causal, Network
+
+
+class Drawn(NamedTuple):
+    """One token of every row."""
+
+    tokens: Tensor
+    """(S,)"""
+    over: list[int]
+    """The slots that closed a block, answered, or have no tokens left."""
+
+
+class Decoder(Protocol):
+    """What computes for a scheduler."""
+
+    @property
+    def why(self) -> str:
+        """Which one it is, and why."""
+        ...
+
+    def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
+        """Reads new tokens behind known ones: their spans, and after the last one of each (n, hidden) and the logits
+        (n, V)."""
+        ...
+
+    def decode(self, tokens: Tensor, slots: Slots, active: Tensor) -> tuple[Tensor, Tensor]:
+        """One more token of every active row, (S,), through the network: (S, hidden) and logits (S, V).
+
+        They hold until the next call; what free rows have in them means nothing.
+        """
+        ...
+
+    def draw(self, rows: Rows, logits: Tensor, grammar: Grammar) -> Drawn:
+        """Draws from (S, V), writes it down, and moves the rows on."""
+        ...
+
+
+@dataclass(frozen=True)
+class TorchDecoder:
+    """Any network, anywhere."""
+
+    network: Causal
+    why: str
+
+    def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
+        """See `Decoder`: one padded pass."""
+        width, device = max(map(len, new)), known[0].keys.device
+        reading = Reading(known, [len(ids) for ids in new])
+        ids = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in new], device=device)
+        hidden = self.network.hidden(ids, reading.positions, reading)
+        last = hidden[torch.arange(len(new)), torch.tensor(reading.new) - 1]
+        return reading.spans(), last, self.network.logits(last).float()
+
+    def decode(self, tokens: Tensor, slots: Slots, active: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Decoder`; free rows are computed in vain."""
+        slots.prepare()
+        hidden = self.network.hidden(tokens[:, None], slots.positions, slots)[:, -1]
+        return hidden, self.network.logits(hidden).float()
+
+    def draw(self, rows: Rows, logits: Tensor, grammar: Grammar) -> Drawn:
+        """See `Decoder`."""
+        tokens = rows.draw(logits, grammar)
+        return Drawn(tokens, rows.advance(tokens, grammar))
+
+
+def decoder_for(network: Causal, native: bool = True) -> Decoder:
+    """Compiled kernels where they can be used and are wanted, torch anywhere else; `why` says which and for what
+    reason."""
+    if reason := "they are not wanted" if not native else missing(network):
+        return TorchDecoder(network, f"torch, not compiled kernels: {reason}")
+    from ponder.engine.native.decoder import NativeDecoder  # the compiler takes half a second to import
+
+    assert isinstance(network, Network)
+    return NativeDecoder(network)
+
+
+def missing(network: Causal) -> str | None:
+    """Why the kernels cannot compute this network."""
+    if not isinstance(network, Network):
+        return "the network is computed by transformers"
+    parameter, dim = next(network.parameters()), network.shape.head_dim
+    if parameter.device.type != "cpu":
+        return f"the weights are on {parameter.device.type}"
+    if any(one.dtype != torch.float32 for one in network.parameters()):
+        return f"the weights are {parameter.dtype}"
+    if not all(one.is_contiguous() for one in network.parameters()):
+        return "the weights are views of others"
+    if dim % 8:
+        return f"the heads' size of {dim} is no multiple of 8"
+    return None

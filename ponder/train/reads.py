@@ -1,0 +1,91 @@
+"""What the head reads of rollouts where the trunk stands still: computed once, however often it is learned from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ponder.reward.boundary import Judged
+from ponder.train.batch import split_packed
+from ponder.train.loop import DTYPES
+from ponder.train.rated import Labelled, Rated, collate_rated
+from ponder.types import Rating
+
+
+@dataclass(frozen=True)
+class Reads:
+    """R readings of one rollout, or of several."""
+
+    hidden: Tensor
+    """(R, hidden), the trunk's output."""
+    doubts: Tensor
+    """(R, DOUBTS)"""
+    labels: Tensor
+    """(R, 2), and `known` likewise: see `RatedBatch`."""
+    known: Tensor
+    trained: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the head reads."""
+        return len(self.hidden)
+
+    def to(self, device: str) -> "Reads":
+        """The readings on another device."""
+        hidden, doubts, labels, known = (x.to(device) for x in (self.hidden, self.doubts, self.labels, self.known))
+        return Reads(hidden, doubts, labels, known, self.trained)
+
+
+def together(parts: Sequence[Reads]) -> Reads:
+    """The readings of several rollouts as one micro-batch."""
+    columns = zip(*((one.hidden, one.doubts, one.labels, one.known) for one in parts), strict=True)
+    hidden, doubts, labels, known = map(torch.cat, columns)
+    return Reads(hidden, doubts, labels, known, sum(one.trained for one in parts))
+
+
+@torch.no_grad()
+def read_all(
+    model: Rated,
+    rows: Sequence[Labelled],
+    most_tokens: int,
+    device: str,
+    dtype: str = "float32",
+    heard: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Reads]:
+    """Each rollout's readings, in passes of at most so many tokens; `heard` is told how many rollouts are read."""
+    found: dict[int, Reads] = {}
+    for group in split_packed(range(len(rows)), lambda index: rows[index].row, most_tokens):
+        micro = collate_rated([rows[index] for index in group]).to(device)
+        with torch.autocast(device, DTYPES[dtype], enabled=dtype != "float32"):
+            hidden = model.hidden(micro.batch)
+        counts = [2 * (len(rows[index].labels) - 1) for index in group]  # before and after each segment
+        columns = (F.embedding(micro.reads, hidden[0]).float(), micro.doubts, micro.labels, micro.known)
+        parts = zip(group, *(column.cpu().split(counts) for column in columns), strict=True)
+        found |= {index: Reads(h, d, labels, known, int(known.sum())) for index, h, d, labels, known in parts}
+        heard(len(found), len(rows))
+    return [found[index] for index in range(len(rows))]
+
+
+def judge(model: Rated, rows: Sequence[Labelled], most_tokens: int, device: str) -> list[Judged]:
+    """What the head says of packed rollouts, in float32, beside their labels; in their order."""
+    return judged(model, rows, read_all(model, rows, most_tokens, device), device)
+
+
+@torch.no_grad()
+def judged(model: Rated, rows: Sequence[Labelled], reads: Sequence[Reads], device: str) -> list[Judged]:
+    """The same of what has been read."""
+    found: list[Judged] = []
+    for one, read in zip(rows, reads, strict=True):
+        said = model.head(read.hidden.to(device), read.doubts.to(device)).sigmoid().tolist()
+        readings = [Rating(value, validity) for value, validity in said]
+        found.append(Judged((readings[0], *readings[1::2]), one.labels, one.group))
+    return found
+
+
+def head_loss(model: Rated, micro: Reads) -> Tensor:
+    """Binary cross-entropy summed over known labels."""
+    with torch.autocast(micro.hidden.device.type, enabled=False):
+        logits = model.head(micro.hidden, micro.doubts)
+    return F.binary_cross_entropy_with_logits(logits, micro.labels, weight=micro.known, reduction="sum")
