@@ -7,10 +7,20 @@ PonderError
 ├── SamplerError     a sampler that could not extend a prefix
 │   └── ContextError     because the prompt is longer than the model reads
 ├── TrainingError    a training that cannot go on: what it would learn is not what was asked for
+│   └── DivergedError    because numbers in it are no longer finite
 └── AnswerUnreadable an answer text that no reader understands (a grader turns it into a Grade)
 
 The command line prints the sentence and exits with 2. Broken invariants of our own are asserts instead.
 """
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """What to say after an unknown name: the nearest known one, if any is near, as `, did you mean …?`"""
+    near = get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 class PonderError(Exception):
@@ -39,6 +49,10 @@ class ContextError(SamplerError):
 
 class TrainingError(PonderError):
     """A training cannot go on; what it had saved is intact."""
+
+
+class DivergedError(TrainingError):
+    """A loss, a gradient or a weight is not a finite number."""
 
 
 class AnswerUnreadable(PonderError, ValueError):

@@ -7,7 +7,7 @@ as a whole. Whatever instant a run is killed at, the folder holds a complete ear
 import json
 import os
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,17 @@ from typing import Any
 
 from ponder.errors import CheckpointError, ConfigError
 
+MOST_KEPT = 3
+"""States that stay beside the newest one."""
+
 
 @dataclass(frozen=True)
 class Run:
     """One run's folder."""
 
     folder: Path
+    tell: Callable[[Mapping[str, Any]], None] = lambda record: None
+    """Hears every record of the metrics, too."""
 
     @property
     def metrics_file(self) -> Path:
@@ -37,9 +42,15 @@ class Run:
         """The newest complete training state."""
         return self.folder / "state"
 
+    @property
+    def healthy(self) -> Path:
+        """Earlier states, by their steps: where a run goes back to when it goes wrong."""
+        return self.folder / "healthy"
+
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to the metrics."""
         _append(self.metrics_file, record)
+        self.tell(record)
 
     def log_sample(self, record: Mapping[str, Any]) -> None:
         """Append one sampled thought."""
@@ -64,23 +75,52 @@ class Run:
     def replacing_state(self) -> Generator[Path]:
         """A folder to write a new state into; it takes the old one's place only once it is complete."""
         part, old = self.folder / "state.part", self.folder / "state.old"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        yield part
-        for file in part.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+        yield _emptied(part)
+        _settled(part)
         shutil.rmtree(old, ignore_errors=True)
         if self.state.exists():
             os.replace(self.state, old)
         os.replace(part, self.state)
         shutil.rmtree(old, ignore_errors=True)
 
+    @contextmanager
+    def keeping_state(self, step: int) -> Generator[Path]:
+        """A folder to write a state into that stays beside the newest one, as do the MOST_KEPT last of them."""
+        part, folder = self.healthy / f"{step:08}.part", self.healthy / f"{step:08}"
+        yield _emptied(part)
+        _settled(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+        for old in self.kept_states()[:-MOST_KEPT]:
+            shutil.rmtree(self.healthy / f"{old:08}")
+
+    def kept_states(self) -> list[int]:
+        """The steps of the states that are kept."""
+        return numbered(self.healthy)
+
     def recover(self) -> None:
         """Put the old state back if a kill fell between the two renames."""
         old = self.folder / "state.old"
         if old.exists() and not self.state.exists():
             os.replace(old, self.state)
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _settled(folder: Path) -> None:
+    """Returns once the folder's files are on the disk."""
+    for file in folder.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def numbered(folder: Path) -> list[int]:
+    """The complete ones of the folders in a folder that are called by numbers."""
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.exists() else []
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

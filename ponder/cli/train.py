@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ponder.cli import output
+from ponder.cli import options, output
 from ponder.cli.output import JsonOption, Meter
 from ponder.cli.recipe import checked, read_recipe
 from ponder.errors import ConfigError
@@ -35,9 +35,7 @@ def group() -> None:
 
 @app.command("sft")
 def sft(
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="Settings from a YAML file.", metavar="FILE.yaml")
-    ] = None,
+    recipe: options.Recipe = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The run's folder.", show_default="runs/sft-SIZE-STYLE", metavar="DIR"),
@@ -76,17 +74,13 @@ def sft(
     micro_tokens: Annotated[
         int | None, typer.Option("--micro-tokens", help="Most tokens of one forward pass.", show_default="16384")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="auto (the faster one), float32, bfloat16.", show_default="auto")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads; 0 for all cores.", show_default="0")
-    ] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that make demonstrations.", show_default="1")
     ] = None,
-    evaluations: Annotated[int, typer.Option("--evaluations", min=1, help="How often to measure on the way.")] = 8,
+    evaluations: options.Evaluations = 8,
     json: JsonOption = False,
 ) -> None:
     """Teach a model, from nothing or from a checkpoint, by demonstrations of the tasks' own solvers.

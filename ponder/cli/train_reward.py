@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponder.cli import output
+from ponder.cli import options, output
 from ponder.cli.output import JsonOption
 from ponder.cli.recipe import checked, read_recipe
 from ponder.cli.train import report
 from ponder.evaluate.calibration import measure
 from ponder.reward.boundary import Judged
-from ponder.types import Effort
 
 if TYPE_CHECKING:
     from ponder.train.loop import Progress
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def reward(
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="Settings from a YAML file.", metavar="FILE.yaml")
-    ] = None,
+    recipe: options.Recipe = None,
     model: Annotated[
         str | None, typer.Option("--model", help="The checkpoint that samples, and is to rate.", metavar="DIR")
     ] = None,
@@ -38,11 +35,8 @@ def reward(
         ),
     ] = None,
     problems: Annotated[int | None, typer.Option("--problems", help="To sample from.", show_default="2000")] = None,
-    samples: Annotated[int | None, typer.Option("--samples", help="Rollouts of each.", show_default="8")] = None,
-    effort: Annotated[
-        list[Effort] | None,
-        typer.Option("--effort", help="May be given again: problems take turns.", show_default="medium"),
-    ] = None,
+    samples: options.Samples = None,
+    effort: options.Efforts = None,
     labels: Annotated[
         str | None,
         typer.Option("--labels", help="exact (checkers), mc (continuations) or outcome.", show_default="exact"),
@@ -73,14 +67,10 @@ def reward(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Of the rollouts and their order.", show_default="0")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="auto (the faster one), float32, bfloat16.", show_default="auto")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads; 0 for all cores.", show_default="0")
-    ] = None,
-    evaluations: Annotated[int, typer.Option("--evaluations", min=1, help="How often to measure on the way.")] = 4,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    evaluations: options.Evaluations = 4,
     json: JsonOption = False,
 ) -> None:
     """Train a checkpoint's reward head on its own rollouts: will this end right, and is this block correct?

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ponder.cli import output
+from ponder.cli import options, output
 from ponder.cli.output import JsonOption
 from ponder.cli.recipe import checked, read_recipe
 from ponder.cli.train import report, validator
-from ponder.types import Effort
 
 if TYPE_CHECKING:
     from ponder.train.loop import Progress
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def rl(
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="Settings from a YAML file.", metavar="FILE.yaml")
-    ] = None,
+    recipe: options.Recipe = None,
     model: Annotated[str | None, typer.Option("--model", help="The checkpoint to begin from.", metavar="DIR")] = None,
     out: Annotated[
         Path | None,
@@ -36,17 +33,16 @@ def rl(
             metavar="TASK:LEVEL",
         ),
     ] = None,
-    algorithm: Annotated[str | None, typer.Option("--algorithm", help="grpo or star.", show_default="grpo")] = None,
+    algorithm: Annotated[
+        str | None, typer.Option("--algorithm", help="grpo, branch, ppo or star.", show_default="grpo")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Rounds of sampling.", show_default="60")] = None,
     problems: Annotated[int | None, typer.Option("--problems", help="In a round.", show_default="48")] = None,
-    samples: Annotated[int | None, typer.Option("--samples", help="Rollouts of each.", show_default="8")] = None,
+    samples: options.Samples = None,
     updates: Annotated[
         int | None, typer.Option("--updates", help="Optimiser steps on each round.", show_default="1")
     ] = None,
-    effort: Annotated[
-        list[Effort] | None,
-        typer.Option("--effort", help="May be given again: problems take turns.", show_default="medium"),
-    ] = None,
+    effort: options.Efforts = None,
     process: Annotated[
         str | None, typer.Option("--process", help="Ratings of blocks: off, exact or head.", show_default="off")
     ] = None,
@@ -63,12 +59,11 @@ def rl(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Of the problems and the samples.", show_default="0")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="The trainer's CPU threads; 0 for all cores.", show_default="0")
-    ] = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes that sample.", show_default="2")] = None,
-    evaluations: Annotated[int, typer.Option("--evaluations", min=1, help="How often to measure on the way.")] = 4,
+    evaluations: options.Evaluations = 4,
+    report_to: options.ReportTo = None,
     json: JsonOption = False,
 ) -> None:
     """Let a checkpoint practise: sample thoughts, grade the answers, and make the better ones likelier.
@@ -104,7 +99,7 @@ def rl(
     settings = read_recipe(recipe) | {name: value for name, value in given.items() if value is not None}
     config = checked(RLConfig, settings, recipe)
     folder = out or Path("runs") / f"rl-{Path(config.model).name}-{config.algorithm}"
-    checkpoint = _train(config, folder, evaluations)
+    checkpoint = _train(config, folder, evaluations, report_to)
     told = report(folder, checkpoint)
     if json:
         output.document(told)
@@ -112,8 +107,12 @@ def rl(
         output.result(str(checkpoint))
 
 
-def _train(config: "RLConfig", folder: Path, evaluations: int) -> Path:
+def _train(config: "RLConfig", folder: Path, evaluations: int, report_to: str | None) -> Path:
     """Run it, with a bar; returns the checkpoint."""
+    from ponder.train.reporters import check_reporter
+
+    if report_to:
+        check_reporter(report_to)
     from ponder.model.checkpoint import load_checkpoint
     from ponder.train.reward import levels
     from ponder.train.rl import Listener, run_rl
@@ -136,7 +135,9 @@ def _train(config: "RLConfig", folder: Path, evaluations: int) -> Path:
         evaluate = validator(mixed, config.efforts[0], meter)
         listener = Listener(start=start, step=step, alarm=alarm)
         try:
-            return run_rl(config, folder, listener=listener, evaluate=evaluate, evaluations=evaluations)
+            return run_rl(
+                config, folder, listener=listener, evaluate=evaluate, evaluations=evaluations, report_to=report_to
+            )
         except KeyboardInterrupt:
             meter.note(f"stopped: the same command goes on with {folder}")
             raise

@@ -4,12 +4,13 @@ P problems have G rollouts each. An algorithm is a file beside this one and a li
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
+from ponder.reward.boundary import Labels
 from ponder.train.batch import Row, pack_segments
 from ponder.train.rewards import Reward
 from ponder.train.rollout import Drawn
@@ -30,9 +31,29 @@ class Scored(NamedTuple):
         """Tokens that were sampled."""
         return sum(len(segment.generated) for segment in self.drawn.rollout.segments)
 
+    def thinking(self, blocks: int) -> int:
+        """Tokens of its first blocks."""
+        kept = self.drawn.draw.kept
+        new = self.drawn.rollout.segments[: max(0, blocks - len(kept.blocks))]
+        return kept.thinking + sum(len(segment.generated) for segment in new)
+
 
 Group = Sequence[Scored]
 """The rollouts of one problem."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A boundary of a rollout, from which others are to go on."""
+
+    scored: Scored
+    blocks: int
+    """How many of its blocks stay."""
+    samples: int
+
+
+Again = Callable[[Sequence[Fork]], list[Group]]
+"""Samples from each fork; the siblings of one of them are a group."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +68,40 @@ class Lesson:
     """Of each of its tokens in the loss's sum."""
     terms: int
     """What it adds to the number that the sum is divided by."""
+    labels: Labels = ()
+    """What the head should have said at its boundaries, where it is trained."""
+    label_weight: float = 0.0
+    """Of the mean loss of these labels, beside the tokens'."""
+
+
+Mean = Literal["token", "fixed", "sequence"]
+"""What a loss's sum over tokens is divided by: all tokens (DAPO), rollouts times a fixed length (Dr. GRPO: a wrong
+answer gains nothing by being long), or each rollout's own length and then the rollouts (the original)."""
+Head = Literal["unused", "read", "trained"]
+"""What an algorithm wants of the policy's reward head."""
 
 
 class Algorithm(Protocol):
     """Decides what is learned from which rollout, and by which loss."""
 
-    def lessons(self, groups: Sequence[Group]) -> list[Lesson]:
-        """What of the groups is worth a backward pass."""
+    @property
+    def head(self) -> Head:
+        """Whether rollouts must be rated by it, and whether it learns too."""
+        ...
+
+    def lessons(self, groups: Sequence[Group], again: Again) -> list[Lesson]:
+        """What of the groups, and of what is sampled again from their boundaries, is worth a backward pass."""
         ...
 
     def token_losses(self, logprobs: Tensor, sampled: Tensor, advantages: Tensor) -> Tensor:
         """(n,) log-probabilities now and as sampled, and advantages, to (n,) losses of tokens."""
         ...
+
+
+def share(mean: Mean, tokens: int, length: int) -> tuple[float, int]:
+    """Weight and terms of a rollout of so many tokens."""
+    weight = {"token": 1.0, "fixed": 1.0 / length, "sequence": 1.0 / max(1, tokens)}[mean]
+    return weight, tokens if mean == "token" else 1
 
 
 def lesson(one: Scored, advantage: float, weight: float, terms: int) -> Lesson:

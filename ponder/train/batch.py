@@ -138,6 +138,8 @@ def pack_segments(segments: Sequence[Segment]) -> Row:
     each trained section is the last one of what the segment was sampled from, as in `pack`.
     """
     shared = _common([segment.context for segment in segments])
+    if any(len(segment.context) == shared for segment in segments[1:]):
+        shared -= 1  # a block that repeats another one's fold; a token of its context must still stand before it
     ids, positions = list(segments[0].context[:shared]), list(range(shared))
     bounds, sees, trained = [(0, shared)], list[tuple[int, ...]]([()]), [False]
 
@@ -152,9 +154,8 @@ def pack_segments(segments: Sequence[Segment]) -> Row:
 
     chain: tuple[int, ...] = (0,)
     written: tuple[int, ...] = ()
-    for number, segment in enumerate(segments):
+    for segment in segments:
         state = segment.context[shared:]
-        assert state or not number, "two segments were sampled from the bare prompt: they are no one chain"
         if state[: len(written)] != written or len(state) == len(written):
             chain, written = (0,), ()
         if state:

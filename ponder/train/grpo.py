@@ -1,13 +1,12 @@
 """Group-relative policy optimisation (Shao et al. 2024), with the corrections of Dr. GRPO and of DAPO as settings."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import pydantic
-import torch
 from torch import Tensor
 
-from ponder.train.advantages import Group, Lesson, group_advantages, lesson
+from ponder.train.advantages import Again, Group, Head, Lesson, Mean, group_advantages, lesson, share
+from ponder.train.losses import clipped_surrogate
 
 
 class Grpo(pydantic.BaseModel):
@@ -17,28 +16,26 @@ class Grpo(pydantic.BaseModel):
 
     std: bool = False
     """Whether advantages are divided by their group's deviation."""
-    mean: Literal["token", "fixed", "sequence"] = "fixed"
+    mean: Mean = "fixed"
     """What the sum over tokens is divided by: all tokens (DAPO), rollouts times a fixed length (Dr. GRPO: a wrong
     answer gains nothing by being long), or each rollout's own length and then the rollouts (the original)."""
-    length: int = pydantic.Field(256, ge=1)
+    length: int = pydantic.Field(default=256, ge=1)
     """The fixed length, in tokens."""
-    eps_low: float = pydantic.Field(0.2, gt=0, lt=1)
-    eps_high: float = pydantic.Field(0.28, gt=0)
+    eps_low: float = pydantic.Field(default=0.2, gt=0, lt=1)
+    eps_high: float = pydantic.Field(default=0.28, gt=0)
     """How far the ratio to the sampled probability is followed, downwards and upwards; more upwards keeps unlikely
     tokens alive (DAPO's clip-higher)."""
 
-    def lessons(self, groups: Sequence[Group]) -> list[Lesson]:
+    @property
+    def head(self) -> Head:
+        """Groups are compared by their rewards alone."""
+        return "unused"
+
+    def lessons(self, groups: Sequence[Group], again: Again) -> list[Lesson]:
         """Every decided rollout of a group that has both better and worse ones."""
         found = [pair for group in groups for pair in group_advantages(group, std=self.std)]
-        weights = {"token": lambda n: 1.0, "fixed": lambda n: 1.0 / self.length, "sequence": lambda n: 1.0 / max(1, n)}
-        weight = weights[self.mean]
-        return [
-            lesson(one, advantage, weight(one.length), one.length if self.mean == "token" else 1)
-            for one, advantage in found
-        ]
+        return [lesson(one, advantage, *share(self.mean, one.length, self.length)) for one, advantage in found]
 
     def token_losses(self, logprobs: Tensor, sampled: Tensor, advantages: Tensor) -> Tensor:
-        """The clipped surrogate (Schulman et al. 2017), to be minimised."""
-        ratio = (logprobs - sampled).exp()
-        clipped = ratio.clamp(1 - self.eps_low, 1 + self.eps_high)
-        return -torch.minimum(ratio * advantages, clipped * advantages)
+        """The clipped surrogate."""
+        return clipped_surrogate(logprobs, sampled, advantages, self.eps_low, self.eps_high)

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -16,12 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ponder.errors import CheckpointError, TrainingError
+from ponder.errors import CheckpointError, DivergedError
 from ponder.model.device import DTYPES
 from ponder.runs import Run, read_json
 
 HEAD = "head."
 """What the names of a reward head's parameters begin with."""
+PROGRESS_FILE = "progress.json"
 COMPANION_FILE = "companion.json"
 
 
@@ -159,16 +161,21 @@ def fit(
     on_boundary: Callable[[Progress], None] | None = None,
     boundaries: frozenset[int] = frozenset(),
     companion: Companion | None = None,
+    keep: Callable[[Progress], bool] = lambda progress: False,
 ) -> Progress:
     """Train to the last step, from the run's saved state if there is one.
 
     `batches(first)` gives each step's micro-batches from step `first` on. `on_boundary` is called before the steps
-    named in `boundaries` and after the last one, for evaluations; it must not touch the weights. Raises TrainingError
-    where the gradient is not finite, before anything is changed by it.
+    named in `boundaries` and after the last one, for evaluations; it must not touch the weights. Where `keep` says so,
+    a state is kept beside the newest one. Raises DivergedError where the gradient is not finite, before anything is
+    changed by it, and where a weight is not, before it is saved.
     """
+    network.zero_grad(set_to_none=True)  # what a step that failed has left
     optimizers = new_optimizers(network, config)
     progress = load_state(run, network, optimizers, companion)
     saved = time.monotonic()
+    if progress.step == 0 and keep(progress):
+        keep_state(run, network, optimizers, progress, companion)
     stream = iter(batches(progress.step))
     network.train()
     while progress.step < config.steps:
@@ -180,6 +187,8 @@ def fit(
             run.log(record)
         if on_step:
             on_step(progress, record)
+        if keep(progress):
+            keep_state(run, network, optimizers, progress, companion)
         due = time.monotonic() - saved > config.save_seconds and progress.step % config.save_multiple == 0
         if due or progress.step == config.steps:
             save_state(run, network, optimizers, progress, companion)
@@ -230,7 +239,7 @@ def _step(
         total += value.item()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip).item()
     if not math.isfinite(norm) or not math.isfinite(total):
-        raise TrainingError(
+        raise DivergedError(
             f"step {progress.step + 1} has a loss of {total} and a gradient of {norm}: the run stops before they reach "
             "the weights; begin another run with a smaller --learning-rate"
         )
@@ -257,15 +266,32 @@ def save_state(
     run: Run, network: nn.Module, optimizers: Optimizers, progress: Progress, companion: Companion | None = None
 ) -> None:
     """Write what is trained, optimisers, progress and the companion; the previous state stays until it is complete."""
+    with run.replacing_state() as folder:
+        _write_state(folder, network, optimizers, progress, companion)
+
+
+def keep_state(
+    run: Run, network: nn.Module, optimizers: Optimizers, progress: Progress, companion: Companion | None
+) -> None:
+    """The same, beside the newest state."""
+    with run.keeping_state(progress.step) as folder:
+        _write_state(folder, network, optimizers, progress, companion)
+
+
+def _write_state(
+    folder: Path, network: nn.Module, optimizers: Optimizers, progress: Progress, companion: Companion | None
+) -> None:
+    broken = [name for name, value in _trainable(network).items() if not bool(value.isfinite().all())]
+    if broken:
+        raise DivergedError(f"after step {progress.step} {broken[0]} is not finite: the state before it is kept")
     tensors: dict[str, Tensor] = {f"network.{name}": value for name, value in _trainable(network).items()}
     for name, optimizer in optimizers.parts.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
-    with run.replacing_state() as folder:
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, folder / "state.safetensors")
-        (folder / "progress.json").write_text(json.dumps(vars(progress)), encoding="utf-8")
-        if companion:
-            (folder / COMPANION_FILE).write_text(json.dumps(companion.state()), encoding="utf-8")
+    save_file({name: value.detach().contiguous() for name, value in tensors.items()}, folder / "state.safetensors")
+    (folder / PROGRESS_FILE).write_text(json.dumps(vars(progress)), encoding="utf-8")
+    if companion:
+        (folder / COMPANION_FILE).write_text(json.dumps(companion.state()), encoding="utf-8")
 
 
 def load_state(run: Run, network: nn.Module, optimizers: Optimizers, companion: Companion | None = None) -> Progress:
@@ -274,7 +300,7 @@ def load_state(run: Run, network: nn.Module, optimizers: Optimizers, companion: 
         run.rewind(0)
         return Progress()
     try:
-        progress = Progress(**json.loads((run.state / "progress.json").read_text(encoding="utf-8")))
+        progress = Progress(**json.loads((run.state / PROGRESS_FILE).read_text(encoding="utf-8")))
         tensors = load_file(run.state / "state.safetensors")
         weights = _under(tensors, "network.")
         if weights.keys() != _trainable(network).keys():

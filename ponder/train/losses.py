@@ -1,5 +1,6 @@
 """Losses: functions of a network and a batch that give a sum over trained tokens."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,3 +17,10 @@ def token_loss(network: Network, hidden: Tensor, batch: Batch) -> Tensor:
     """The same, from the trunk's output (1, N, hidden)."""
     chosen = F.embedding(batch.predicting, hidden[0])
     return F.cross_entropy(network.logits(chosen).float(), batch.targets, ignore_index=IGNORED, reduction="sum")
+
+
+def clipped_surrogate(logprobs: Tensor, sampled: Tensor, advantages: Tensor, low: float, high: float) -> Tensor:
+    """The clipped surrogate (Schulman et al. 2017) of (n,) tokens, to be minimised; `high` is how far it follows
+    upwards, more of which keeps unlikely tokens alive (Yu et al. 2025, "DAPO")."""
+    ratio = (logprobs - sampled).exp()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)

@@ -42,7 +42,13 @@ def measured(groups: Sequence[Group]) -> dict[str, float]:
     rated = [(one.drawn.ratings[-2].value, one.drawn.rollout.grade.right) for one in decided if one.drawn.ratings]
     if rated:
         found["optimism"] = round(mean([value for value, _ in rated]) - mean([right for _, right in rated]), 6)
+        found["value_error"] = mean([(value - right) ** 2 for value, right in rated])
     return found
+
+
+def tokens_of(groups: Sequence[Group]) -> int:
+    """Tokens that were sampled."""
+    return sum(one.length for group in groups for one in group)
 
 
 def entropy_of(scored: Sequence[Scored]) -> float:
@@ -80,6 +86,7 @@ def told(one: Scored) -> dict[str, Any]:
         "prompt": rollout.problem.prompt,
         "gold": rollout.problem.answer,
         "effort": one.drawn.draw.effort,
+        "kept": len(one.drawn.draw.kept.blocks),
         "blocks": [[block.headline, block.thoughts, block.summary] for block in rollout.completion.blocks],
         "answer": rollout.completion.answer,
         "ended": rollout.completion.ended,

@@ -25,7 +25,10 @@ class Action(StrEnum):
     """What an alarm asks for."""
 
     WARN = "warn"
+    ROLL_BACK = "roll back"
+    """To the last healthy state, and on from there with a smaller step: for what a step too large has done."""
     STOP = "stop"
+    """What is wrong would be wrong again: the grader, the problems, or another policy than was sampled."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def finite(history: History) -> Alarm | None:
     broken = [name for name, value in history[-1].items() if not math.isfinite(value)]
     if broken:
         return Alarm(
-            "finite", Action.STOP, f"{', '.join(broken)} is not a finite number: the weights or a reward broke"
+            "finite", Action.ROLL_BACK, f"{', '.join(broken)} is not a finite number: the weights or a reward broke"
         )
     return None
 
@@ -92,7 +95,7 @@ def entropy(history: History) -> Alarm | None:
         return Alarm("entropy", Action.WARN, f"{sentence}; a smaller learning rate keeps them together")
     sentence = f"the entropy of a token has fallen from {early:.3f} to {late:.3f}: samples are becoming alike"
     if late < 0.1 * early:
-        return Alarm("entropy", Action.STOP, f"{sentence}, and nothing new is tried; take an earlier checkpoint")
+        return Alarm("entropy", Action.ROLL_BACK, f"{sentence}, and nothing new is tried")
     return Alarm("entropy", Action.WARN, f"{sentence}; a larger eps_high or a smaller learning rate keeps more of it")
 
 
@@ -134,7 +137,7 @@ def repetition(history: History) -> Alarm | None:
     sentence = (
         f"{100 * late:.0f} % of the blocks repeat an earlier one of their thought, {100 * early:.0f} % at the start"
     )
-    return Alarm("repetition", Action.STOP if late - early > 0.4 else Action.WARN, sentence)
+    return Alarm("repetition", Action.ROLL_BACK if late - early > 0.4 else Action.WARN, sentence)
 
 
 def unfinished(history: History) -> Alarm | None:
@@ -156,11 +159,39 @@ def undecided(history: History) -> Alarm | None:
 
 def optimism(history: History) -> Alarm | None:
     """A head that is pleased with what is wrong."""
-    late = now(history, "optimism")
-    if late is not None and late > 0.3:
-        sentence = f"the head expects {100 * late:.0f} points more success than there is: it is being exploited"
-        return Alarm("optimism", Action.WARN, f"{sentence}; train it again on this policy")
-    return None
+    late, early = now(history, "optimism"), then(history, "optimism")
+    if late is None or late <= 0.3:
+        return None
+    sentence = f"the head expects {100 * late:.0f} points more success than there is"
+    if early is not None and late - early > 0.3:
+        return Alarm("optimism", Action.ROLL_BACK, f"{sentence}, {100 * early:.0f} at the start: it is being exploited")
+    return Alarm("optimism", Action.WARN, f"{sentence}; train it again on this policy")
+
+
+def success(history: History) -> Alarm | None:
+    """A policy that loses what it could; while the levels that it practises are the same."""
+    late, early = now(history, "success"), then(history, "success")
+    if late is None or early is None or early < 0.1 or late >= 0.5 * early:
+        return None
+    practised = [{name for name in record if name.startswith("at ")} for record in (history[FIRST - 1], history[-1])]
+    if practised[0] != practised[1]:
+        return None
+    return Alarm("success", Action.ROLL_BACK, f"success has fallen from {100 * early:.0f} to {100 * late:.0f} %")
+
+
+def coverage(history: History) -> Alarm | None:
+    """Problems that not even one of many samples solves any more."""
+    found = [(name, record[name]) for record in history for name in record if name.startswith("probe_pass@")]
+    (name, late) = found[-1] if found else ("", 0.0)
+    early = next((value for other, value in found if other == name), 0.0)
+    if late >= early - 0.15:
+        return None
+    return Alarm(
+        "coverage",
+        Action.WARN,
+        f"{name.removeprefix('probe_')} on the probe problems has fallen from {100 * early:.0f} to {100 * late:.0f} %: "
+        "diversity is being lost; a larger eps_high, kl or fewer rounds keep more of it",
+    )
 
 
 MONITORS: tuple[Monitor, ...] = (
@@ -173,6 +204,8 @@ MONITORS: tuple[Monitor, ...] = (
     unfinished,
     undecided,
     optimism,
+    success,
+    coverage,
 )
 
 

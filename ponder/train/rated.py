@@ -70,7 +70,7 @@ class Rated(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.network.hidden(batch.ids, batch.positions, batch)
 
-    def logits(self, hidden: Tensor, micro: RatedBatch) -> Tensor:
+    def logits(self, hidden: Tensor, micro: "RatedBatch | Readings") -> Tensor:
         """Value and validity where a batch reads (1, N, hidden), as (R, 2) logits in float32, as the engine."""
         with torch.autocast(hidden.device.type, enabled=False):
             return self.head(F.embedding(micro.reads, hidden[0]), micro.doubts)
@@ -88,13 +88,21 @@ def pack_rollout(
     return Labelled(pack_segments(segments), labels, found, group)
 
 
-def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
-    """Packed rollouts to one micro-batch.
+class Readings(NamedTuple):
+    """Where a head is read in a batch, and what it should say there; see `RatedBatch`."""
+
+    reads: Tensor
+    doubts: Tensor
+    labels: Tensor
+    known: Tensor
+
+
+def readings(rows: Sequence[Labelled]) -> Readings:
+    """The readings of packed rollouts, one after the other in a batch.
 
     Every segment has two readings: before it, where the label is that of the boundary it begins at (the last fold
     stands there for the block that was folded), and after it.
     """
-    batch = collate([one.row for one in rows])
     reads: list[int] = []
     told: list[list[float]] = []
     labels: list[tuple[float | None, float | None]] = []
@@ -108,7 +116,14 @@ def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
         offset += len(row)
     values = torch.tensor([[number or 0.0 for number in label] for label in labels])
     mask = torch.tensor([[float(number is not None) for number in label] for label in labels])
-    return RatedBatch(batch, torch.tensor(reads), torch.tensor(told), values, mask, int(mask.sum()))
+    read = torch.tensor(reads, dtype=torch.long)
+    return Readings(read, torch.tensor(told).view(len(reads), -1), values.view(-1, 2), mask.view(-1, 2))
+
+
+def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
+    """Packed rollouts to one micro-batch."""
+    found = readings(rows)
+    return RatedBatch(collate([one.row for one in rows]), *found, int(found.known.sum()))
 
 
 def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch]:

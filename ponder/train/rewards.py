@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ponder.errors import ConfigError
+from ponder.errors import ConfigError, TrainingError
 from ponder.reward.exact import UNKNOWN, exact_ratings, grade_completion, outcome
-from ponder.text.effort import BUDGETS
 from ponder.train.rollout import Drawn, Grader
 from ponder.types import Completion, Ended, Grade, Problem, Rating
 
@@ -78,7 +77,8 @@ class Rewards:
             "length": self.length_weight * self._length(drawn),
         }
         if self.process != "off":
-            ratings = exact_ratings(rollout.problem, rollout.completion)
+            # Of what was sampled: what a rollout has kept of another one is no merit of its own.
+            ratings = exact_ratings(rollout.problem, rollout.completion)[len(drawn.draw.kept.blocks) :]
             if self.process == "head":
                 assert drawn.ratings, "only a checkpoint with a head is sampled from here"
                 ratings = drawn.ratings[:-1]
@@ -89,7 +89,7 @@ class Rewards:
 
     def _length(self, drawn: Drawn) -> float:
         """In [-1, 0]: 0 up to the soft limit, -1 where the whole budget is used up."""
-        most = (drawn.draw.budget or BUDGETS[drawn.draw.effort]).thinking
+        most = drawn.draw.most.thinking
         if not most:
             return 0.0
         over = drawn.rollout.completion.tokens.thinking / most - self.soft_length
@@ -121,6 +121,8 @@ def grade_alone(problem: Problem, completion: Completion, grader: Grader = grade
         grade = grader(problem, completion)
         score = grade.score
         fits = score is None or 0 <= score <= 1  # NaN is in no interval
+    except TrainingError:
+        raise  # it says itself that there is no use in going on
     except Exception as err:  # a grader is the user's code: what it does costs this sample alone, and is counted
         return Grade(None, f"the grader failed: {err or type(err).__name__}")
     return grade if fits else Grade(None, f"the grader's score of {score} is not in [0, 1]")

@@ -1,10 +1,12 @@
 """Reinforcement learning on the model's own thoughts: rounds of sampling through the one optimiser loop, watched.
 
 The folder keeps metrics.jsonl (one record a round, and the alarms), samples.jsonl (thoughts with their rewards), a
-checkpoint at steps that are evenly spaced on a log scale, for the curve, and the last one.
+checkpoint at steps that are evenly spaced on a log scale, for the curve, and the last one; and while it goes on, the
+states that it may go back to.
 """
 
 import copy
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,25 +15,31 @@ from pathlib import Path
 import torch
 
 from ponder.engine.grammar import Replay
-from ponder.errors import ConfigError, TrainingError
+from ponder.errors import ConfigError, DivergedError, SamplerError
 from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ponder.model.device import narrow, pick_device, pick_dtype
+from ponder.model.heads import new_head
+from ponder.model.network import Network
 from ponder.reward.exact import grade_completion
-from ponder.runs import Run, open_run
+from ponder.runs import open_run
 from ponder.train.actors import Actors, Sample, sample_here
+from ponder.train.advantages import Algorithm
 from ponder.train.algorithms import algorithm_named
 from ponder.train.competence import Competence
 from ponder.train.loop import LoopConfig, Progress, fit, marks, once
-from ponder.train.monitors import QUIET, Action, Alarm, alarms
+from ponder.train.monitors import Action, Alarm
+from ponder.train.own import OwnGrader
 from ponder.train.policy import Reference, policy_loss
+from ponder.train.rated import Rated
+from ponder.train.reporters import check_reporter, reporting
 from ponder.train.reward import levels
 from ponder.train.rollout import Grader
 from ponder.train.rounds import RLConfig, Rounds
 from ponder.train.settle import settle
 from ponder.train.sft import Start
+from ponder.train.watch import SMALLER, STEPS, Sick, Watch, roll_back, tidy
 
-STEPS = "steps"
-"""The folder of a run's checkpoints for the curve, by the number of rounds before them."""
+Evaluate = Callable[[Checkpoint, Progress], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -41,41 +49,6 @@ class Listener:
     start: Callable[[Start], None] = lambda start: None
     step: Callable[[Progress, dict[str, float]], None] = lambda progress, record: None
     alarm: Callable[[Alarm], None] = lambda alarm: None
-
-
-@dataclass(eq=False)
-class Watch:
-    """Runs the monitors after each round, and does what they ask for."""
-
-    run: Run
-    updates: int
-    listener: Listener
-
-    def heard(self, progress: Progress, record: dict[str, float]) -> None:
-        """After an optimiser step; raises TrainingError where an alarm stops the run."""
-        if progress.step % self.updates == 0:
-            self._check(progress)
-        self.listener.step(progress, record)
-
-    def _check(self, progress: Progress) -> None:
-        records = self.run.metrics()
-        history = [record for record in records if "degenerate" in record]
-        since = progress.step - QUIET * self.updates
-        told = {record["alarm"] for record in records if "alarm" in record and record["step"] > since}
-        for alarm in alarms(history):
-            if alarm.action is Action.STOP or alarm.name not in told:
-                self.run.log(
-                    {"step": progress.step, "alarm": alarm.name, "action": alarm.action, "why": alarm.sentence}
-                )
-                self.listener.alarm(alarm)
-            if alarm.action is Action.STOP:
-                raise TrainingError(f"stopped after step {progress.step}: {alarm.sentence}. {self._remedy(progress)}")
-
-    def _remedy(self, progress: Progress) -> str:
-        """Where to go on from: the kept checkpoint from about half the way, before it went wrong."""
-        kept = sorted(path for path in (self.run.folder / STEPS).iterdir() if not path.name.endswith(".part"))
-        early = [path for path in kept if 2 * int(path.name) * self.updates <= progress.step]
-        return f"What was learned before lies in {early[-1]}: begin another run there, with other settings"
 
 
 def kept_rounds(steps: int) -> list[int]:
@@ -90,8 +63,9 @@ def run_rl(
     listener: Listener | None = None,
     grader: Grader = grade_completion,
     sample: Callable[[Checkpoint], Sample] | None = None,
-    evaluate: Callable[[Checkpoint, Progress], dict[str, float]] | None = None,
+    evaluate: Evaluate | None = None,
     evaluations: int = 4,
+    report_to: str | None = None,
 ) -> Path:
     """Train, or go on with what lies in `out`; returns the last checkpoint's folder.
 
@@ -99,40 +73,81 @@ def run_rl(
     """
     listener = listener or Listener()
     given = load_checkpoint(Path(config.model))
-    competence, algorithm = (
-        Competence(levels(config.tasks, given), config.unlocks),
-        algorithm_named(config.algorithm, config.options),
-    )
+    levels(config.tasks, given)
+    algorithm = algorithm_named(config.algorithm, config.options)
+    own = OwnGrader(config.grader, config.grader_seconds, grader)
     config.rewards()
     network, tokenizer = given.own()
-    if config.process == "head" and given.head is None:
+    reading = [
+        name
+        for name, reads in (("--process head", config.process == "head"), (config.algorithm, algorithm.head == "read"))
+        if reads
+    ]
+    if reading and given.head is None:
         raise ConfigError(
-            f"{config.model} has no reward head: train one with `ponder train reward`, or --process exact"
+            f"{config.model} has no reward head, which {reading[0]} reads: train one with `ponder train reward`"
         )
     hidden = network.shape.hidden_size
     device = pick_device(config.device).value
     pick_dtype(device, hidden, config.dtype)  # refuses what cannot be, before anything is written
-    run = open_run(out, config.model_dump(mode="json"))
+    if report_to:
+        check_reporter(report_to)
+    settings = config.model_dump(mode="json")
+    run = open_run(out, settings)
     computing = settle(config.device, config.dtype, config.threads, hidden, run)
     config = config.model_copy(update=computing.chosen)
-    policy = replace(given.to(config.device), head=given.head if config.process == "head" else None)
-    reference = Reference(config.kl, copy.deepcopy(network).requires_grad_(False) if config.kl else None)
-    loop = _loop(config)
-    listener.start(Start(loop, _reason(computing.reason, given), _count(network), run.state.exists()))
+    policy, model, said = _learner(given.to(config.device), algorithm, config.process == "head")
+    listener.start(Start(_loop(config), computing.reason + said, _count(model), run.state.exists()))
     parts = config.workers if narrow(config.device, hidden) else 1
-    with closing(_sampler(policy, parts, sample)) as sampler:
-        replay = Replay.of(tokenizer.special, tokenizer.size, torch.device(config.device))
-        rounds = Rounds(config, policy, sampler.sample, parts, grader, algorithm, competence, replay, run, reference)
-        _fit(rounds, loop, Watch(run, config.updates, listener), evaluate, evaluations)
+    begun = copy.deepcopy(network).requires_grad_(False) if config.kl else None
+    replay = Replay.of(tokenizer.special, tokenizer.size, torch.device(config.device))
+    with closing(_sampler(policy, parts, sample)) as sampler, closing(own), reporting(report_to, run, settings) as run:
+        done = False
+        while not done:
+            competence, reference = Competence(levels(config.tasks, given), config.unlocks), Reference(config.kl, begun)
+            rounds = Rounds(
+                config, policy, sampler.sample, parts, own.grade, algorithm, competence, replay, run, reference
+            )
+            done = _attempt(model, rounds, listener, evaluate, evaluations)
     folder = run.folder / "checkpoint"
-    save_checkpoint(_saved(policy, out.name), folder)
+    save_checkpoint(_saved(policy, out.name, algorithm), folder)
+    shutil.rmtree(run.healthy, ignore_errors=True)
     return folder
+
+
+def _attempt(
+    model: Network | Rated, rounds: Rounds, listener: Listener, evaluate: Evaluate | None, evaluations: int
+) -> bool:
+    """Train from the run's state to the end; False where the run has gone back, and is to be tried again."""
+    config, run = rounds.config, rounds.run
+    rounds.rolled = tidy(run, config.updates)
+    loop = _loop(config)
+    loop = replace(loop, learning_rate=loop.learning_rate * SMALLER ** len(rounds.rolled))
+    watch = Watch(run, config.updates, listener.alarm)
+
+    def heard(progress: Progress, record: dict[str, float]) -> None:
+        watch.check(progress)
+        listener.step(progress, record)
+
+    try:
+        _fit(model, rounds, loop, watch, heard, evaluate, evaluations)
+        return True
+    except Sick as sick:
+        found = sick
+    except (DivergedError, SamplerError) as err:
+        if isinstance(err, SamplerError) and all(bool(value.isfinite().all()) for value in model.parameters()):
+            raise
+        found = Sick(Alarm("finite", Action.ROLL_BACK, str(err)), watch.step, watch.step)
+    listener.alarm(found.alarm)
+    roll_back(run, found, config.roll_backs, config.updates)
+    return False
 
 
 def _loop(config: RLConfig) -> LoopConfig:
     return LoopConfig(
         steps=config.steps * config.updates,
         learning_rate=config.learning_rate,
+        head_rate=config.head_rate,
         decay=config.decay,
         weight_decay=0.0,
         dtype=config.dtype,
@@ -142,19 +157,26 @@ def _loop(config: RLConfig) -> LoopConfig:
     )
 
 
-def _reason(computing: str, given: Checkpoint) -> str:
-    """What is to be said before the start."""
-    left = "; its reward head is not saved again: it knows the policy of before, train it anew" if given.head else ""
-    return computing + left
+def _learner(given: Checkpoint, algorithm: Algorithm, paid: bool) -> tuple[Checkpoint, Network | Rated, str]:
+    """What samples, what is trained, and what is to be said of its head, which may pay for blocks."""
+    network, _ = given.own()
+    if algorithm.head != "trained":
+        said = "; its reward head is not saved again: train it anew" if given.head else ""
+        return replace(given, head=given.head if paid or algorithm.head == "read" else None), network, said
+    head = given.head or new_head(network.shape.hidden_size).to(next(network.parameters()).device)
+    said = "its reward head is trained along" if given.head else "it has no reward head: a fresh one is trained along"
+    return replace(given, head=head), Rated(network, head, frozen=False), f"; {said}"
 
 
 def _count(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _saved(policy: Checkpoint, name: str) -> Checkpoint:
+def _saved(policy: Checkpoint, name: str, algorithm: Algorithm) -> Checkpoint:
+    """With its head where that has been trained too: another one knows the policy of before."""
     network, tokenizer = policy.own()
-    return Checkpoint(network, tokenizer, policy.config.model_copy(update={"name": name}))
+    head = policy.head if algorithm.head == "trained" else None
+    return Checkpoint(network, tokenizer, policy.config.model_copy(update={"name": name}), head)
 
 
 @dataclass(frozen=True)
@@ -178,34 +200,38 @@ def _sampler(policy: Checkpoint, parts: int, given: Callable[[Checkpoint], Sampl
 
 
 def _fit(
+    model: Network | Rated,
     rounds: Rounds,
     loop: LoopConfig,
     watch: Watch,
-    evaluate: Callable[[Checkpoint, Progress], dict[str, float]] | None,
+    heard: Callable[[Progress, dict[str, float]], None],
+    evaluate: Evaluate | None,
     evaluations: int,
 ) -> None:
-    """The one loop, with checkpoints and evaluations at its boundaries."""
-    config, run, network = rounds.config, rounds.run, rounds.checkpoint.own()[0]
+    """The one loop, with checkpoints, probes and evaluations at its boundaries."""
+    config, run = rounds.config, rounds.run
     kept = {number * config.updates for number in kept_rounds(config.steps)}
     measured = marks(loop.steps, evaluations) | {0, loop.steps}
-    measure = once(run, network, (lambda progress: evaluate(rounds.checkpoint, progress)) if evaluate else None)
+    measure = once(run, model, (lambda progress: evaluate(rounds.checkpoint, progress)) if evaluate else None)
 
     def boundary(progress: Progress) -> None:
         if progress.step in kept:
             folder = run.folder / STEPS / f"{progress.step // config.updates:05}"
             if not folder.exists():
-                save_checkpoint(_saved(rounds.checkpoint, folder.name), folder)
+                save_checkpoint(_saved(rounds.checkpoint, folder.name, rounds.algorithm), folder)
+            rounds.probe(progress.step)
         if progress.step in measured:
             measure(progress)
 
     fit(
-        network,
+        model,
         rounds.stream,
         policy_loss(rounds.algorithm, rounds.replay, rounds.tally, rounds.reference),
         loop,
         run,
-        on_step=watch.heard,
+        on_step=heard,
         on_boundary=boundary,
         boundaries=frozenset(kept | measured),
         companion=rounds,
+        keep=watch.keeps,
     )

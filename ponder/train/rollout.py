@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.reward.exact import grade_completion
-from ponder.text.effort import Budget
+from ponder.reward.labels import continue_from
+from ponder.text.effort import BUDGETS, Budget
 from ponder.think import SIDE_BY_SIDE, Request, think_one
-from ponder.types import Completion, Effort, Grade, Message, Problem, Rating, Rollout
+from ponder.types import Completion, Effort, Grade, Message, Problem, Rating, Rollout, Thought
 
 
 @dataclass(eq=False)
@@ -28,6 +29,15 @@ class _Recorder:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The beginning of an earlier rollout, from whose last boundary another one goes on."""
+
+    blocks: Thought
+    thinking: int
+    """Tokens that it took."""
+
+
+@dataclass(frozen=True)
 class Draw:
     """One rollout to sample."""
 
@@ -37,6 +47,12 @@ class Draw:
     temperature: float = 1.0
     budget: Budget | None = None
     """In place of the effort's own."""
+    kept: Kept = Kept((), 0)
+
+    @property
+    def most(self) -> Budget:
+        """What the whole thought may take."""
+        return self.budget or BUDGETS[self.effort]
 
 
 Grader = Callable[[Problem, Completion], Grade]
@@ -44,12 +60,12 @@ Grader = Callable[[Problem, Completion], Grade]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A sampled rollout: one segment for each block, and one for the answer."""
+    """A sampled rollout: a segment for each new block, and one for the answer. Its completion is the whole thought."""
 
     draw: Draw
     rollout: Rollout
     ratings: tuple[Rating, ...] | None
-    """At each boundary, from a sampler that has a head: the start, each block's end, the answer's end."""
+    """At each boundary, from a sampler that has a head: where it began, each new block's end, the answer's end."""
 
     def graded(self, grade: Grade) -> "Drawn":
         """The same with another grade."""
@@ -59,15 +75,29 @@ class Drawn:
 async def roll_out(draw: Draw, sampler: Sampler, grader: Grader = grade_completion) -> Drawn:
     """Think once about a problem, and grade the answer. What ended thinking without a block is no segment."""
     recorder = _Recorder(sampler)
-    messages = (Message("user", draw.problem.prompt),)
-    request = Request(messages, draw.effort, draw.temperature, seed=draw.seed, budget=draw.budget)
-    completion = await think_one(request, recorder)
-    kept = [extension for extension in recorder.given if extension.block or extension.answer is not None]
-    assert len(kept) == len(completion.blocks) + 1
-    ratings = [rating for rating in (kept[0].before, *(extension.rating for extension in kept)) if rating]
+    completion = await (_thought_on(draw, recorder) if draw.kept.blocks else _thought(draw, recorder))
+    new = [extension for extension in recorder.given if extension.block or extension.answer is not None]
+    assert len(new) == len(completion.blocks) - len(draw.kept.blocks) + 1
+    ratings = [rating for rating in (new[0].before, *(extension.rating for extension in new)) if rating]
     grade = grader(draw.problem, completion)
-    rollout = Rollout(draw.problem, completion, tuple(extension.segment for extension in kept), grade)
-    return Drawn(draw, rollout, tuple(ratings) if len(ratings) == len(kept) + 1 else None)
+    rollout = Rollout(draw.problem, completion, tuple(extension.segment for extension in new), grade)
+    return Drawn(draw, rollout, tuple(ratings) if len(ratings) == len(new) + 1 else None)
+
+
+async def _thought(draw: Draw, sampler: Sampler) -> Completion:
+    messages = (Message("user", draw.problem.prompt),)
+    return await think_one(
+        Request(messages, draw.effort, draw.temperature, seed=draw.seed, budget=draw.budget), sampler
+    )
+
+
+async def _thought_on(draw: Draw, sampler: Sampler) -> Completion:
+    """The whole thought, of which the end is new; it may take what the beginning has left of the budget."""
+    prefix = Prefix((Message("user", draw.problem.prompt),), draw.effort, draw.kept.blocks)
+    left = replace(draw.most, thinking=max(0, draw.most.thinking - draw.kept.thinking))
+    (end,) = await continue_from(prefix, sampler, [Sampling(draw.temperature, seed=draw.seed)], left)
+    tokens = replace(end.tokens, thinking=end.tokens.thinking + draw.kept.thinking)
+    return replace(end, blocks=(*draw.kept.blocks, *end.blocks), tokens=tokens)
 
 
 async def roll_out_all(draws: Sequence[Draw], sampler: Sampler, grader: Grader = grade_completion) -> list[Drawn]:

@@ -8,7 +8,9 @@ with the weights: a run that was killed samples again what it would have sampled
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +23,13 @@ from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, make
 from ponder.text.effort import BUDGETS, Budget
 from ponder.train.actors import Sample
-from ponder.train.advantages import Algorithm, Lesson, Scored
+from ponder.train.advantages import Algorithm, Fork, Group, Lesson, Scored
 from ponder.train.competence import Competence
-from ponder.train.measures import measured, told
+from ponder.train.measures import mean, measured, tokens_of, told
 from ponder.train.policy import PolicyBatch, Reference, Tally, policy_batches
 from ponder.train.rewards import Form, Process, Rewards, grade_alone
-from ponder.train.rollout import Draw, Drawn, Grader
+from ponder.train.rollout import Draw, Drawn, Grader, Kept
+from ponder.train.watch import ROLLED, Rolled
 from ponder.types import Effort, Split
 
 
@@ -42,6 +45,10 @@ class RLConfig(pydantic.BaseModel):
     the checkpoint was taught."""
     unlocks: float = pydantic.Field(0.7, ge=0, le=1)
     """Success at which a task's next level opens; 0 for all of them open at the start."""
+    grader: str = ""
+    """A reward function of your own in place of the tasks' graders, as `FILE.py:FUNCTION`; see `own.py`."""
+    grader_seconds: float = pydantic.Field(10.0, gt=0)
+    """Longest that it may take for one sample."""
     algorithm: str = "grpo"
     options: dict[str, Any] = {}
     """The algorithm's own settings: see its file."""
@@ -71,8 +78,16 @@ class RLConfig(pydantic.BaseModel):
     """After so many rounds, again and again, the reference becomes the policy of then; 0 for never."""
     learning_rate: float = pydantic.Field(2e-4, gt=0)
     """Peak rate."""
+    head_rate: float = pydantic.Field(10.0, gt=0)
+    """The rate of a reward head that is trained too, as a multiple of it."""
     decay: float = pydantic.Field(0.5, gt=0, le=1)
     """Share of the steps, at the end, over which the rate falls to zero."""
+    probe: int = pydantic.Field(16, ge=0)
+    """Validation problems, always the same ones, that every kept checkpoint is tried on; 0 for none."""
+    probe_samples: int = pydantic.Field(8, ge=2)
+    """Rollouts of each of them."""
+    roll_backs: int = pydantic.Field(2, ge=0)
+    """How often the run may go back to a healthy state, to go on with half of its step, before it stops."""
     seed: int = 0
     shown: int = pydantic.Field(3, ge=0)
     """Thoughts of each round in samples.jsonl."""
@@ -114,6 +129,10 @@ class Rounds:
     numbers: dict[str, float] = field(default_factory=dict[str, float])
     """Of the round that is being learned from."""
     began: float = 0.0
+    rolled: Rolled = field(default_factory=Rolled)
+    """How often, and why, the run went back: what is sampled then is sampled anew."""
+    probed: dict[str, float] = field(default_factory=dict[str, float])
+    """Of the last probe, for the next round's record."""
 
     # --- what the loop asks for -----------------------------------------------------------------------------------
 
@@ -136,7 +155,7 @@ class Rounds:
 
     def state(self) -> dict[str, Any]:
         """What the next rounds depend on beside the weights."""
-        return {"competence": self.competence.state(), "sampled": self.sampled}
+        return {"competence": self.competence.state(), "sampled": self.sampled, ROLLED: self.rolled}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from such a state."""
@@ -148,55 +167,108 @@ class Rounds:
     def round(self, number: int) -> list[Lesson]:
         """Sample and grade one round, count it, and choose what is learned."""
         start = time.monotonic()
-        draws = self.draws(number)
-        drawn = self.sample(self._split(draws))
+        groups = self._sampled(self.draws(number))
+        self.sampled += tokens_of(groups)
         sampling = time.monotonic() - start
-        scored = self._scored(drawn)
-        G = self.config.samples
-        groups = [scored[at : at + G] for at in range(0, len(scored), G)]
         for group in groups:
             decided = [one.drawn.rollout.grade.right for one in group if one.reward.decided]
             if decided:
                 problem = group[0].drawn.rollout.problem
                 self.competence.learn((problem.task, problem.level), sum(decided) / len(decided))
-        self.sampled += sum(one.length for one in scored)
-        self.numbers = measured(groups) | {"sampled": self.sampled, "sampling": round(sampling, 3)}
+        self.numbers = measured(groups) | {"sampling": round(sampling, 3)} | self.probed
+        self.probed = {}
         self.numbers |= {f"at {name}:{level}": x for (name, level), x in self.competence.success.items()}
-        for group in groups[: self.config.shown]:
-            self.run.log_sample({"step": number * self.config.updates + 1} | told(group[0]))
-        lessons = self.algorithm.lessons(groups)
+        self._show(number, groups)
+        lessons = self.algorithm.lessons(groups, partial(self._again, number))
+        self.numbers["sampled"] = self.sampled
         rng_for("rl", "order", self.config.seed, number).shuffle(lessons)
         self.tally.clear()
         self.began = time.monotonic()
         return lessons
 
-    def draws(self, number: int) -> list[Draw]:
-        """All rollouts of a round, those of a problem side by side."""
-        config, draws = self.config, list[Draw]()
+    def draws(self, number: int) -> list[list[Draw]]:
+        """All rollouts of a round, by their problems."""
+        config, draws = self.config, list[list[Draw]]()
         for slot in range(config.problems):
-            rng = rng_for("rl", config.seed, number, slot)
+            rng = rng_for("rl", *self._names, number, slot)
             name, level = self.competence.choose(rng)
             problem = make(TASKS[name], level, Split.TRAIN, rng.getrandbits(48))
             effort = config.efforts[(number + slot) % len(config.efforts)]
-            seeds = (seed_for("rl", config.seed, number, slot, sample) for sample in range(config.samples))
-            draws += (Draw(problem, effort, seed, budget=self._budget(effort)) for seed in seeds)
+            seeds = (seed_for("rl", *self._names, number, slot, sample) for sample in range(config.samples))
+            draws.append([Draw(problem, effort, seed, budget=self._budget(effort)) for seed in seeds])
         return draws
+
+    @property
+    def _names(self) -> tuple[str | int, ...]:
+        """What everything that is drawn is named by."""
+        return (self.config.seed, *(("again", len(self.rolled)) if self.rolled else ()))
 
     def _budget(self, effort: Effort) -> Budget:
         usual, config = BUDGETS[effort], self.config
         thinking = usual.thinking if config.thinking is None else config.thinking
         return Budget(thinking, config.answer or usual.answer)
 
-    def _split(self, draws: Sequence[Draw]) -> list[list[Draw]]:
-        """Parts of whole problems."""
-        G, P = self.config.samples, self.config.problems
-        bounds = [P * part // self.parts * G for part in range(self.parts + 1)]
-        return [list(draws[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    def _sampled(self, groups: Sequence[Sequence[Draw]]) -> list[Group]:
+        """Sampled in parts of whole groups, and scored."""
+        bounds = [len(groups) * part // self.parts for part in range(self.parts + 1)]
+        parts = [groups[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+        drawn = iter(self.sample([list(chain.from_iterable(part)) for part in parts]))
+        found = [[self._scored(next(drawn)) for _ in group] for group in groups]
+        return list(found)
 
-    def _scored(self, drawn: Sequence[Drawn]) -> list[Scored]:
-        rewards = self.config.rewards()
-        graded = [one.graded(grade_alone(one.rollout.problem, one.rollout.completion, self.grader)) for one in drawn]
-        return [Scored(one, rewards.of(one)) for one in graded]
+    def _scored(self, one: Drawn) -> Scored:
+        graded = one.graded(grade_alone(one.rollout.problem, one.rollout.completion, self.grader))
+        return Scored(graded, self.config.rewards().of(graded))
+
+    def _again(self, number: int, forks: Sequence[Fork]) -> list[Group]:
+        """The siblings that go on from each fork; their numbers stand beside those of the round's own rollouts."""
+        start, draws = time.monotonic(), list[list[Draw]]()
+        for at, fork in enumerate(forks):
+            draw, blocks = fork.scored.drawn.draw, fork.scored.drawn.rollout.completion.blocks[: fork.blocks]
+            kept = Kept(blocks, fork.scored.thinking(fork.blocks))
+            seeds = [seed_for("rl", "fork", *self._names, number, at, sample) for sample in range(fork.samples)]
+            draws.append([replace(draw, seed=seed, kept=kept) for seed in seeds])
+        groups = self._sampled(draws) if draws else []
+        self.sampled += tokens_of(groups)
+        self.numbers |= {"forks": len(forks)}
+        if groups:
+            names = ("success", "degenerate", "length", "undecided")
+            self.numbers |= {f"fork_{name}": x for name, x in measured(groups).items() if name in names}
+            self.numbers["sampling"] = round(self.numbers["sampling"] + time.monotonic() - start, 3)
+        self._show(number, groups)
+        return groups
+
+    def _show(self, number: int, groups: Sequence[Group]) -> None:
+        """The first rollout of some groups, for a reader."""
+        for group in groups[: self.config.shown]:
+            self.run.log_sample({"step": number * self.config.updates + 1} | told(group[0]))
+
+    # --- the probe ------------------------------------------------------------------------------------------------
+
+    def probe(self, step: int) -> None:
+        """Log how many validation problems one sample solves, and how many any of several; always the same ones."""
+        if not self.config.probe:
+            return
+        found = next(
+            (record["probe"] for record in self.run.metrics() if record["step"] == step and "probe" in record), None
+        )
+        if found is None:
+            groups = self._sampled([self._probe_draws(index) for index in range(self.config.probe)])
+            right = [[one.drawn.rollout.grade.right for one in group if one.reward.decided] for group in groups]
+            right = [group for group in right if group]
+            found = {"pass@1": mean([sum(group) / len(group) for group in right]) if right else 0.0}
+            found[f"pass@{self.config.probe_samples}"] = mean([any(group) for group in right]) if right else 0.0
+            self.run.log({"step": step, "probe": found})
+        self.probed = {f"probe_{name}": value for name, value in found.items()}
+
+    def _probe_draws(self, index: int) -> list[Draw]:
+        """All samples of one probe problem: levels and efforts in turn, whatever is open."""
+        config = self.config
+        name, level = self.competence.levels[index % len(self.competence.levels)]
+        problem = make(TASKS[name], level, Split.VALIDATION, rng_for("probe", config.seed, index).getrandbits(48))
+        effort = config.efforts[index % len(config.efforts)]
+        seeds = [seed_for("probe", config.seed, index, sample) for sample in range(config.probe_samples)]
+        return [Draw(problem, effort, seed, budget=self._budget(effort)) for seed in seeds]
 
     # --- the reference --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import pydantic
 from torch import Tensor
 
 from ponder.search.tree import State, state
-from ponder.train.advantages import Group, Lesson, Scored, degenerate, lesson
+from ponder.train.advantages import Again, Group, Head, Lesson, Scored, degenerate, lesson
 
 
 class Star(pydantic.BaseModel):
@@ -17,7 +17,12 @@ class Star(pydantic.BaseModel):
     keep: int = pydantic.Field(2, ge=1)
     """Most right thoughts of one problem: otherwise easy problems would drown the hard ones."""
 
-    def lessons(self, groups: Sequence[Group]) -> list[Lesson]:
+    @property
+    def head(self) -> Head:
+        """Groups are compared by their rewards alone."""
+        return "unused"
+
+    def lessons(self, groups: Sequence[Group], again: Again) -> list[Lesson]:
         """The kept thoughts of problems that were not always solved."""
         kept = [one for group in groups if not degenerate(group) for one in self.kept(group)]
         return [lesson(one, 1.0, 1.0, one.length) for one in kept]

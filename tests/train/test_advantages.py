@@ -5,7 +5,7 @@ import torch
 
 from ponder.errors import ConfigError
 from ponder.tasks import TASKS, make
-from ponder.train.advantages import Scored, degenerate, group_advantages
+from ponder.train.advantages import Group, Scored, degenerate, group_advantages
 from ponder.train.algorithms import ALGORITHMS, algorithm_named
 from ponder.train.grpo import Grpo
 from ponder.train.rewards import Reward
@@ -24,6 +24,10 @@ def one(right: bool | None, length: int = 4, said: str = "a", more: float = 0.0)
     return Scored(drawn, Reward({} if right is None else {"outcome": float(right), "length": more}))
 
 
+def never(forks: object) -> list[Group]:
+    raise AssertionError("nothing is sampled again")
+
+
 def test_rewards_are_compared_within_their_group() -> None:
     group = [one(True), one(False), one(False), one(None), one(False)]
     plain = [advantage for _, advantage in group_advantages(group, std=False)]
@@ -37,7 +41,7 @@ def test_groups_without_variance_teach_nothing() -> None:
     assert degenerate([one(True), one(True)]) and degenerate([one(None)]) and degenerate([one(True), one(None)])
     assert degenerate([one(False, more=-0.05), one(False)]), "being wrong briefly is not learned"
     assert not degenerate([one(True), one(False)])
-    assert Grpo().lessons([[one(False, more=-0.05), one(False)], [one(None), one(True)]]) == []
+    assert Grpo().lessons([[one(False, more=-0.05), one(False)], [one(None), one(True)]], never) == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def test_groups_without_variance_teach_nothing() -> None:
     [("token", [1.0, 1.0], [4, 8]), ("fixed", [0.1, 0.1], [1, 1]), ("sequence", [0.25, 0.125], [1, 1])],
 )
 def test_the_loss_is_divided_as_it_says(mean: str, weights: list[float], terms: list[int]) -> None:
-    lessons = Grpo.model_validate({"mean": mean, "length": 10}).lessons([[one(True, 4), one(False, 8)]])
+    lessons = Grpo.model_validate({"mean": mean, "length": 10}).lessons([[one(True, 4), one(False, 8)]], never)
     assert [lesson.weight for lesson in lessons] == pytest.approx(weights)
     assert [lesson.terms for lesson in lessons] == terms
     assert [lesson.advantages for lesson in lessons] == [(0.5,), (-0.5,)]
@@ -67,16 +71,16 @@ def test_star_keeps_the_short_and_the_different() -> None:
     group = [one(True, 9, "a"), one(True, 5, "b"), one(True, 6, "b"), one(False, 2, "c"), one(True, 7, "d")]
     kept = Star(keep=2).kept(group)
     assert [found.length for found in kept] == [5, 7], "6 goes the same way as 5, 9 is the longest"
-    lessons = Star(keep=9).lessons([group, [one(True), one(True)]])
+    lessons = Star(keep=9).lessons([group, [one(True), one(True)]], never)
     assert [lesson.terms for lesson in lessons] == [5, 7, 9], "what is always solved needs no practice"
     losses = Star().token_losses(torch.tensor([-0.5, -2.0]), torch.zeros(2), torch.ones(2))
     assert losses.tolist() == [0.5, 2.0]
 
 
 def test_unknown_names_are_refused() -> None:
-    assert set(ALGORITHMS) == {"grpo", "star"}
+    assert set(ALGORITHMS) == {"grpo", "branch", "ppo", "star"}
     assert algorithm_named("grpo", {"std": True}) == Grpo(std=True)
-    with pytest.raises(ConfigError, match="the algorithms are grpo, star"):
+    with pytest.raises(ConfigError, match="the algorithms are grpo, branch, ppo, star"):
         algorithm_named("dpo", {})
     with pytest.raises(ConfigError, match="unknown option 'eps' of grpo: its options are std"):
         algorithm_named("grpo", {"eps": 0.2})

@@ -14,7 +14,7 @@ from ponder.seeds import rng_for
 from ponder.tasks import TASKS, make
 from ponder.text.effort import Budget
 from ponder.train.rewards import Rewards, grade_alone, worst_progress, worst_validity
-from ponder.train.rollout import Draw, Drawn
+from ponder.train.rollout import Draw, Drawn, Kept
 from ponder.types import Block, Completion, Effort, Ended, Grade, Rating, Rollout, Split, Style, Tokens
 
 PROBLEM = make(TASKS["letters"], 1, Split.TRAIN, 0)
@@ -23,38 +23,47 @@ RATINGS = st.lists(st.builds(Rating, SHARES, SHARES), min_size=2, max_size=6)
 
 
 def drawn(
-    grade: Grade, ended: Ended = Ended.ANSWERED, thinking: int = 0, ratings: tuple[Rating, ...] | None = None
+    grade: Grade,
+    ended: Ended = Ended.ANSWERED,
+    thinking: int = 0,
+    ratings: tuple[Rating, ...] | None = None,
+    kept: int = 0,
 ) -> Drawn:
-    blocks = (Block("a", "b", "c"),) * max(0, len(ratings or ()) - 2)
+    """Blocks that the checker finds right and wrong in turn, the first of them kept from another rollout."""
+    right = TASKS["letters"].demonstrate(PROBLEM, rng_for("drawn"), Style.CLEAN).blocks[0]
+    blocks = (right, Block("a", "b", "c")) * (kept + len(ratings or ()))
+    blocks = blocks[: kept + max(0, len(ratings or ()) - 2)]
     completion = Completion(blocks, "3", ended, Tokens(thinking=thinking))
-    draw = Draw(PROBLEM, Effort.LOW, 0, budget=Budget(100))
+    draw = Draw(PROBLEM, Effort.LOW, 0, budget=Budget(100), kept=Kept(blocks[:kept], 0))
     return Drawn(draw, Rollout(PROBLEM, completion, (), grade), ratings)
 
 
 @given(
     st.tuples(SHARES, SHARES, SHARES),
-    st.sampled_from(["min", "progress"]),
+    st.tuples(st.sampled_from(["off", "exact", "head"]), st.sampled_from(["min", "progress"])),
     st.tuples(RATINGS, RATINGS),
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),
     st.tuples(st.integers(0, 200), st.integers(0, 200)),
     st.tuples(st.sampled_from(list(Ended)), st.sampled_from(list(Ended))),
     st.floats(0, 0.99),
 )
-def test_right_is_worth_more_than_wrong_whatever_else(weights, form, ratings, lengths, ended, soft) -> None:  # type: ignore[no-untyped-def]
+def test_right_is_worth_more_than_wrong_whatever_else(weights, kind, ratings, kept, lengths, ended, soft) -> None:  # type: ignore[no-untyped-def]
     process, format_, length = weights
     assume(sum(weights) < 0.999 and max(weights) < 1)
     rewards = Rewards(
-        process="head",
-        form=form,
+        process=kind[0],
+        form=kind[1],
         process_weight=process,
         format_weight=format_,
         length_weight=length,
         soft_length=soft,
     )
     right, wrong = (
-        rewards.of(drawn(Grade(score), ended[n], lengths[n], tuple(ratings[n]))) for n, score in enumerate((1.0, 0.0))
+        rewards.of(drawn(Grade(score), ended[n], lengths[n], tuple(ratings[n]), kept[n]))
+        for n, score in enumerate((1.0, 0.0))
     )
     assert right.total > wrong.total
-    assert set(right.terms) == {"outcome", "format", "length", "process"}
+    assert set(right.terms) == {"outcome", "format", "length", *(["process"] if kind[0] != "off" else [])}
     assert right.total == pytest.approx(sum(right.terms.values()))
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ponder.errors import CheckpointError, ConfigError, PonderError, TrainingError
@@ -23,6 +25,7 @@ from ponder.tasks import TASKS, make
 from ponder.text.effort import Budget
 from ponder.train import loop
 from ponder.train.actors import Actors, Sample, sample_here, sample_part
+from ponder.train.algorithms import ALGORITHMS, algorithm_named
 from ponder.train.loop import LoopConfig, Progress, fit
 from ponder.train.monitors import Alarm
 from ponder.train.rl import Listener, RLConfig, kept_rounds, run_rl
@@ -42,6 +45,8 @@ TINY: dict[str, Any] = {
     "workers": 1,
     "shown": 1,
     "length_weight": 0.0,
+    "probe": 0,
+    "roll_backs": 0,
 }
 PROGRAM = """
 import json, sys
@@ -329,6 +334,17 @@ def test_what_does_not_fit_is_refused(taught: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no model directory"):
         run_rl(tiny(tmp_path / "none"), out)
     assert not out.exists()
+
+
+def test_the_readme_s_recipe_is_one() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (recipe,) = [part for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "algorithm:" in part]
+    config = RLConfig.model_validate(yaml.safe_load(recipe))
+    algorithm_named(config.algorithm, config.options)
+    config.rewards()
+    for name, kind in ALGORITHMS.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` | ")]
+        assert set(re.findall(r"`(\w+)`", row.split("|")[-2])) == set(kind.model_fields), "its options are told"
 
 
 def test_the_head_s_ratings_count_where_they_are_asked_for(taught: Path, tmp_path: Path) -> None:
