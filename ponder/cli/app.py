@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ponder import __version__
-from ponder.cli import demo, doctor, evaluate, output, report, serve, tasks, think, train, train_reward, train_rl
+from ponder.cli import demo, doctor, evaluate, output, report, runs, serve, tasks, think, train, train_reward, train_rl
 from ponder.errors import PonderError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(tasks.app, name="tasks")
 train.app.command("reward")(train_reward.reward)
 train.app.command("rl")(train_rl.rl)
 app.add_typer(train.app, name="train")
+app.add_typer(runs.app, name="runs")
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
