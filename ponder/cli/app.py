@@ -13,7 +13,21 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ponder import __version__
-from ponder.cli import demo, doctor, evaluate, output, report, runs, serve, tasks, think, train, train_reward, train_rl
+from ponder.cli import (
+    demo,
+    doctor,
+    evaluate,
+    output,
+    report,
+    runs,
+    serve,
+    tasks,
+    think,
+    train,
+    train_pipeline,
+    train_reward,
+    train_rl,
+)
 from ponder.errors import PonderError
 
 app = typer.Typer(
@@ -30,6 +44,7 @@ app.command("serve")(serve.serve)
 app.add_typer(tasks.app, name="tasks")
 train.app.command("reward")(train_reward.reward)
 train.app.command("rl")(train_rl.rl)
+train.app.command("pipeline")(train_pipeline.pipeline)
 app.add_typer(train.app, name="train")
 app.add_typer(runs.app, name="runs")
 app.command("eval")(evaluate.evaluate)

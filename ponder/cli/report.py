@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import join
 from typing import Annotated
@@ -13,7 +14,7 @@ from ponder.cli.output import JsonOption
 from ponder.errors import ConfigError
 from ponder.evaluate.plots import Price
 from ponder.evaluate.records import read_records
-from ponder.evaluate.report import make_report
+from ponder.evaluate.report import Report, make_report
 from ponder.runs import write_whole
 
 PAGE, SUMMARY = "index.html", "summary.json"
@@ -37,22 +38,27 @@ def report(
     price = priced(price_in, price_out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file: name a folder for the report")
-    read = {record.asked: record for path in records for record in read_records(path)}
-    words = ["ponder", "report", *map(str, records), "--out", str(out)]
-    if price != Price():
-        words += ["--price-in", f"{price_in:g}", "--price-out", f"{price_out:g}"]
-    made = make_report(list(read.values()), price, command=join(words))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, png in made.pictures.items():
-        (out / name).write_bytes(png)
-    write_whole(out / PAGE, made.page)
-    write_whole(out / SUMMARY, jsonlib.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
-    files = [str(out / name) for name in (PAGE, *made.pictures, SUMMARY)]
+    made, files = write(records, out, price)
     if json:
         output.document({"files": files, **made.to_json()})
         return
     for file in files:
         output.result(file)
+
+
+def write(records: Sequence[Path], out: Path, price: Price) -> tuple[Report, list[str]]:
+    """Make the report of some files of records, and write it into a folder; returns the files too."""
+    read = {record.asked: record for path in records for record in read_records(path)}
+    words = ["ponder", "report", *map(str, records), "--out", str(out)]
+    if price != Price():
+        words += ["--price-in", f"{price.prompt:g}", "--price-out", f"{price.generated:g}"]
+    made = make_report(list(read.values()), price, command=join(words))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, png in made.pictures.items():
+        (out / name).write_bytes(png)
+    write_whole(out / SUMMARY, jsonlib.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
+    write_whole(out / PAGE, made.page)  # last: a report is there once its page is
+    return made, [str(out / name) for name in (PAGE, *made.pictures, SUMMARY)]
 
 
 def priced(prompt: float, generated: float) -> Price:
