@@ -24,6 +24,7 @@ from ponder.cli import (
     tasks,
     think,
     train,
+    train_distill,
     train_pipeline,
     train_reward,
     train_rl,
@@ -44,6 +45,7 @@ app.command("serve")(serve.serve)
 app.add_typer(tasks.app, name="tasks")
 train.app.command("reward")(train_reward.reward)
 train.app.command("rl")(train_rl.rl)
+train.app.command("distill")(train_distill.distill)
 train.app.command("pipeline")(train_pipeline.pipeline)
 app.add_typer(train.app, name="train")
 app.add_typer(runs.app, name="runs")

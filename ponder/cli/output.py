@@ -102,6 +102,10 @@ class Meter:
             self.told = now
             self.progress.console.print(Text(f"{self.name} {done:.0f}/{total}  {text}".rstrip()))
 
+    def restart(self) -> None:
+        """Another part of the job begins, which is counted and timed by itself."""
+        self.first = None
+
     def note(self, text: str) -> None:
         """A lasting line above the bar."""
         self.progress.console.print(Text(clean(text), style="dim"))

@@ -14,6 +14,8 @@ from ponder.types import Block, BlockCheck, Problem, Split
 
 KINDS = {"teacher": "distill", "algorithm": "rl", "labels": "reward", "style": "sft"}
 """A setting that only one kind of run has, to the kind's name."""
+ENDS = ("checkpoint", "student/checkpoint")
+"""What a finished run has: one of these."""
 FIRST, LAST = 3, 5
 """So many records are the start of a run, and so many are how it stands now."""
 DEEPEST = 2
@@ -78,7 +80,7 @@ class History:
     @property
     def state(self) -> str:
         """In words: finished, stopped by a monitor, or how far it is."""
-        if (self.folder / "checkpoint").is_dir():
+        if any((self.folder / path).is_dir() for path in ENDS):
             return "finished"
         if self.alarms and self.alarms[-1].get("action") == "stop":
             return f"stopped by {self.alarms[-1]['alarm']}"
