@@ -20,6 +20,7 @@ from ponder.cli import (
     output,
     report,
     runs,
+    runs_measure,
     serve,
     tasks,
     think,
@@ -48,6 +49,8 @@ train.app.command("rl")(train_rl.rl)
 train.app.command("distill")(train_distill.distill)
 train.app.command("pipeline")(train_pipeline.pipeline)
 app.add_typer(train.app, name="train")
+runs.app.command("curve")(runs_measure.curve)
+runs.app.command("habits")(runs_measure.habits)
 app.add_typer(runs.app, name="runs")
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
