@@ -1,7 +1,8 @@
 """`ponder runs curve` and `ponder runs habits`: what practice has brought, measured on held-out problems."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -26,6 +27,10 @@ from ponder.evaluate.problems import ProblemSet, held_out, parse_spec
 from ponder.runs import write_whole
 from ponder.text.effort import effort_named
 from ponder.types import Effort
+
+if TYPE_CHECKING:
+    from ponder.train.pipeline import CurveConfig
+    from ponder.train.stages import Tell
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a `ponder train rl`.", show_default=False)]
 TaskOption = Annotated[
@@ -55,38 +60,54 @@ def curve(
 
     Example: ponder runs curve runs/mini-rl --task countdown:2 --task letters:2 --n 200
     """
-    from ponder.cli.train_pipeline import evaluate_models
-    from ponder.train.pipeline import EvaluationConfig, Pass
+    from ponder.train.pipeline import CurveConfig
 
-    kept = kept_checkpoints(run)
-    tasks, asked = _tasks(run, task), effort_named(effort) if effort else _effort(run)
     if samples > 1 and temperature == 0:
         raise ConfigError(f"{samples} samples at temperature 0 are {samples} times the same: give --temperature 1")
-    names = tuple(one.folder.name for one in kept)
-    one = Pass(
-        models=names,
-        tasks=tuple(tasks),
+    asked = CurveConfig(
+        tasks=tuple(task or ()),
         problems=n,
-        efforts=(asked,),
-        samples=(samples,),
+        samples=samples,
         temperature=temperature,
+        effort=effort_named(effort) if effort else None,
+        examples=shown,
         seed=seed,
     )
     with output.meter("checkpoints") as meter:
+        count = len(kept_checkpoints(run))
 
         def tell(share: float, words: str) -> None:
-            meter.update(share * len(names), len(names), f"checkpoint {words}", share=share)
+            meter.update(share * count, count, f"checkpoint {words}", share=share)
 
-        made = {name: one.folder for name, one in zip(names, kept, strict=True)}
-        evaluate_models(EvaluationConfig(passes=(one,), workers=workers), made, run / CURVE, tell, device)
-        if shown:
-            _examples(run, kept, _sets(tasks, n, seed), shown, asked, device)
+        measure_curve(run, asked, tell, device, workers)
     practice = read_practice(run)
     if json:
         output.document(practice.to_json())
         return
     output.stdout().print(_curve_table(practice))
     output.note(f"ponder report --run {run} --out {run / 'report'} draws it")
+
+
+def measure_curve(run: Path, asked: "CurveConfig", tell: "Tell", device: str = "auto", workers: int = 1) -> None:
+    """Records of all kept checkpoints into the run's folder, and thoughts of the first and the last one."""
+    from ponder.cli.train_pipeline import evaluate_models
+    from ponder.train.pipeline import EvaluationConfig, Pass
+
+    kept = kept_checkpoints(run)
+    tasks, effort = _tasks(run, asked.tasks), asked.effort or _effort(run)
+    one = Pass(
+        models=tuple(one.folder.name for one in kept),
+        tasks=tasks,
+        problems=asked.problems,
+        efforts=(effort,),
+        samples=(asked.samples,),
+        temperature=asked.temperature,
+        seed=asked.seed,
+    )
+    made = {one.folder.name: one.folder for one in kept}
+    evaluate_models(EvaluationConfig(passes=(one,), workers=workers), made, run / CURVE, tell, device)
+    if asked.examples:
+        _examples(run, kept, _sets(tasks, asked.problems, asked.seed), asked.examples, effort, device)
 
 
 def _curve_table(practice: Practice) -> Table:
@@ -131,27 +152,21 @@ def habits(
 
     Example: ponder runs habits runs/mini-rl --task all:2 --n 100
     """
-    kept = kept_checkpoints(run)
-    tasks, asked = _tasks(run, task), effort_named(effort) if effort else _effort(run)
-    sets, file = _sets(tasks, n, seed), run / HABITS
-    found, without = list[Probe](), 0
+    from ponder.train.pipeline import CurveConfig
+
+    asked = CurveConfig(
+        tasks=tuple(task or ()),
+        temperature=temperature,
+        effort=effort_named(effort) if effort else None,
+        habits=n,
+        seed=seed,
+    )
     with output.meter("habits") as meter:
-        for number, one in enumerate(ends := [kept[0], kept[-1]] if len(kept) > 1 else kept):
 
-            def tell(done: int, total: int, before: int = number, of: int = len(ends)) -> None:
-                meter.update(before + done / total, of)
+        def tell(share: float, words: str) -> None:
+            meter.update(2 * share, 2, words, share=share)
 
-            loaded = models.load(one.folder, device)
-            how = Habits(model=loaded.name, weights=loaded.weights(), effort=asked, temperature=temperature, seed=seed)
-            known = read_probes(file)
-            write_whole(file, "".join(probe.line() for probe in known))  # without a line that a kill cut off
-            try:
-                made, without = probe(
-                    sets, how, loaded.sampler, known=known, on_probe=lambda one: _append(file, one), on_progress=tell
-                )
-            finally:
-                loaded.close()
-            found += made
+        found, without = measure_habits(run, asked, tell, device)
     if without:
         output.note(f"{without} problems are left out: no demonstration of theirs has a mistake that is known")
     summaries = summarize_habits(found)
@@ -159,6 +174,34 @@ def habits(
         output.document([one.to_json() for one in summaries])
         return
     output.stdout().print(_habits_table(summaries))
+
+
+def measure_habits(run: Path, asked: "CurveConfig", tell: "Tell", device: str = "auto") -> tuple[list[Probe], int]:
+    """Probes of the first and the last checkpoint into the run's folder, and how many problems were left out."""
+    kept = kept_checkpoints(run)
+    sets, file = _sets(_tasks(run, asked.tasks), asked.habits, asked.seed), run / HABITS
+    found, without = list[Probe](), 0
+    for number, one in enumerate(ends := [kept[0], kept[-1]] if len(kept) > 1 else kept):
+
+        def progress(
+            done: int, total: int, before: int = number, of: int = len(ends), on: str = one.folder.name
+        ) -> None:
+            tell((before + done / total) / of, f"habits of {on}")
+
+        loaded, effort = models.load(one.folder, device), asked.effort or _effort(run)
+        how = Habits(
+            model=loaded.name, weights=loaded.weights(), effort=effort, temperature=asked.temperature, seed=asked.seed
+        )
+        known = read_probes(file)
+        write_whole(file, "".join(probe.line() for probe in known))  # without a line that a kill cut off
+        try:
+            made, without = probe(
+                sets, how, loaded.sampler, known=known, on_probe=lambda one: _append(file, one), on_progress=progress
+            )
+        finally:
+            loaded.close()
+        found += made
+    return found, without
 
 
 def _append(path: Path, found: Probe) -> None:
@@ -189,11 +232,11 @@ def _habits_table(summaries: list[HabitsSummary]) -> Table:
     return shown
 
 
-def _tasks(run: Path, given: list[str] | None) -> list[str]:
+def _tasks(run: Path, given: Sequence[str]) -> tuple[str, ...]:
     """The tasks that were asked for, else those that were practised."""
     from ponder.evaluate.history import read_history
 
-    named = given or list(read_history(run).config.get("tasks", ()))
+    named = tuple(given or read_history(run).config.get("tasks", ()))
     if not named:
         raise ConfigError(f"{run} does not say what was practised: give --task TASK:LEVEL")
     return named
@@ -206,7 +249,7 @@ def _effort(run: Path) -> Effort:
     return effort_named(str(efforts[0]))
 
 
-def _sets(tasks: list[str], n: int, seed: int) -> list[ProblemSet]:
+def _sets(tasks: Sequence[str], n: int, seed: int) -> list[ProblemSet]:
     pairs = dict.fromkeys(pair for text in tasks for pair in parse_spec(text))
     return [held_out(name, level, n, seed=seed) for name, level in pairs]
 

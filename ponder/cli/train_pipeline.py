@@ -11,10 +11,12 @@ from ponder.cli.output import JsonOption, Meter
 from ponder.cli.recipe import checked, read_recipe
 from ponder.cli.report import PAGE
 from ponder.cli.report import write as write_report
+from ponder.cli.runs_measure import measure_curve, measure_habits
 from ponder.cli.train import validator
 from ponder.cli.train_reward import measured
 from ponder.errors import ConfigError
 from ponder.evaluate.plots import Price, new_figure
+from ponder.evaluate.practice import CURVE
 from ponder.evaluate.problems import ProblemSet, held_out, parse_spec
 from ponder.evaluate.records import Record
 from ponder.evaluate.run import Settings, planned
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from ponder.train.monitors import Alarm
     from ponder.train.pipeline import Beside, EvaluationConfig, Pass, PipelineConfig
     from ponder.train.stages import Stage, StageListener, Tell
+
+
+PASSES = 0.6
+"""Share of an evaluation's time that is not spent on the checkpoints that practice kept."""
 
 
 def pipeline(
@@ -115,10 +121,25 @@ def _beside(config: "PipelineConfig", meter: Meter) -> "Beside":
         return validator(mixed, effort, meter)
 
     def measuring(chosen: "EvaluationConfig", made: Mapping[str, Path], file: Path, tell: "Tell") -> None:
-        evaluate_models(chosen, made, file, tell, config.device)
+        end = PASSES if chosen.curve else 1.0
+        evaluate_models(chosen, made, file, lambda share, words: tell(end * share, words), config.device)
+        if chosen.curve:
+            run, rest = made["rl"].parent, 1.0 - end
+            half = rest / 2 if chosen.curve.habits else rest
+
+            def curve(share: float, words: str) -> None:
+                tell(end + half * share, f"checkpoint {words}")
+
+            measure_curve(run, chosen.curve, curve, config.device, chosen.workers)
+            if chosen.curve.habits:
+                measure_habits(
+                    run, chosen.curve, lambda share, words: tell(end + half + half * share, words), config.device
+                )
 
     def drawing(out: Path, folder: Path) -> None:
-        write_report([out / "evaluation" / RECORDS], folder, Price())
+        run = out / "rl"
+        measured_runs = [run] if (run / CURVE).exists() else []
+        write_report([out / "evaluation" / RECORDS], folder, Price(), measured_runs)
 
     def alarm(alarm: "Alarm") -> None:
         meter.note(f"{alarm.action}: {alarm.sentence}")

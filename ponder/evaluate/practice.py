@@ -162,8 +162,10 @@ class Practice:
 def read_practice(folder: Path) -> Practice:
     """What was measured of a run; raises ConfigError where nothing was."""
     history = read_history(folder)
-    habits, shown = summarize_habits(read_probes(folder / HABITS)), read_examples(folder / EXAMPLES)
+    probes, shown = read_probes(folder / HABITS), read_examples(folder / EXAMPLES)
+    habits = summarize_habits([one for one in probes if one.asked[3:] == probes[-1].asked[3:]])
     records = read_records(folder / CURVE) if (folder / CURVE).exists() else []
+    records = [one for one in records if _alike(one) == _alike(records[-1])]  # what was measured last
     if not (records or habits):
         raise ConfigError(f"nothing was measured of {folder} yet: `ponder runs curve {folder}` does it")
     kept = kept_checkpoints(folder)
@@ -171,6 +173,10 @@ def read_practice(folder: Path) -> Practice:
     return Practice(
         history, train_curves(found, kept), gains(found, kept), _entropies(history, kept), records, shown, habits
     )
+
+
+def _alike(record: Record) -> tuple[Any, ...]:
+    return record.effort, record.temperature, record.top_p, len(record.answers), record.seed
 
 
 def train_curves(found: Sequence[Curve], kept: Sequence[Kept]) -> list[TrainCurve]:

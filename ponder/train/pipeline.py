@@ -59,12 +59,35 @@ class Pass(pydantic.BaseModel):
     seed: int = 0
 
 
+class CurveConfig(pydantic.BaseModel):
+    """How the checkpoints that practice kept are measured."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    tasks: tuple[str, ...] = ()
+    """Empty for what was practised."""
+    problems: int = pydantic.Field(20, ge=1)
+    """Of each task."""
+    samples: int = pydantic.Field(1, ge=1)
+    temperature: float = pydantic.Field(1.0, ge=0)
+    """1 is the policy as it practised."""
+    effort: Effort | None = None
+    """Else the first one that was practised."""
+    examples: int = pydantic.Field(1, ge=0)
+    """Problems of each task that are thought about before and after."""
+    habits: int = pydantic.Field(0, ge=0)
+    """Problems of each task that are thought about with a wrong block forced in, before and after."""
+    seed: int = 0
+
+
 class EvaluationConfig(pydantic.BaseModel):
     """What is measured at the end."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     passes: tuple[Pass, ...] = pydantic.Field(min_length=1)
+    curve: CurveConfig | None = None
+    """Measures what practice brought, checkpoint by checkpoint."""
     workers: int = pydantic.Field(2, ge=1)
     """Processes that sample on a CPU; no part of what the records say."""
 
@@ -149,6 +172,8 @@ def check(config: PipelineConfig) -> None:
         raise ConfigError("reward_again is the head of what rl makes: give rl too, or leave it out")
     if config.rl and config.rl.process == "head" and not config.reward:
         raise ConfigError("rl.process=head reads the head that reward trains: give reward too, or process: exact")
+    if config.evaluation and config.evaluation.curve and not config.rl:
+        raise ConfigError("evaluation.curve measures what rl keeps: give rl too, or leave it out")
     known = {*TRAINED, "evaluation", "report"}
     for name in config.minutes:
         if name not in known:
@@ -182,7 +207,8 @@ def plan(config: PipelineConfig, out: Path, beside: Beside) -> list[Stage]:
     records = out / "evaluation" / RECORDS
     if config.evaluation and beside.evaluate:
         chosen, evaluate = config.evaluation, beside.evaluate
-        models = {name: made[name] for name in dict.fromkeys(name for one in chosen.passes for name in one.models)}
+        named = [name for one in chosen.passes for name in one.models] + ["rl"] * bool(chosen.curve)
+        models = {name: made[name] for name in dict.fromkeys(named)}
 
         def measure(folder: Path, tell: Tell) -> None:
             folder.mkdir(exist_ok=True)

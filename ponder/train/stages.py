@@ -151,14 +151,20 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = before["settings"], now["settings"]
     for name in [name for name in new if name in old]:  # what only one of them has, only other code knows
         if old[name] != new[name]:
-            found.append(f"{name} was {_short(old[name])} and is {_short(new[name])}")
-    was, is_ = before["inputs"], now["inputs"]
-    return found + [f"{name} has changed" for name in dict.fromkeys([*was, *is_]) if was.get(name) != is_.get(name)]
+            was, is_ = _short(json.dumps(old[name]), json.dumps(new[name]))
+            found.append(f"{name} was {was} and is {is_}")
+    read, reads = before["inputs"], now["inputs"]
+    return found + [
+        f"{name} has changed" for name in dict.fromkeys([*read, *reads]) if read.get(name) != reads.get(name)
+    ]
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _short(was: str, is_: str) -> tuple[str, str]:
+    """Two texts from a little before they differ."""
+    same = next((at for at, (a, b) in enumerate(zip(was, is_, strict=False)) if a != b), 0)
+    start = max(0, same - 30) if max(len(was), len(is_)) > 60 else 0
+    parts = ("…" * (start > 0) + text[start : start + 60] + "…" * (len(text) > start + 60) for text in (was, is_))
+    return next(parts), next(parts)
 
 
 def _why(before: Mapping[str, Any] | None, changes: Sequence[str], folder: Path) -> str:

@@ -52,7 +52,7 @@ def recipe(taught: Path, **more: Any) -> dict[str, Any]:
         "reward": reward | {"dtype": "float32"},
         "rl": {"tasks": tasks, "steps": 3, "problems": 2, "samples": 2, **short},
         "reward_again": reward | {"dtype": "float32", "steps": 1},
-        "evaluation": {"workers": 1, "passes": evaluation},
+        "evaluation": {"workers": 1, "passes": evaluation, "curve": {"problems": 1, "habits": 1, "effort": "minimal"}},
     } | more
 
 
@@ -77,7 +77,8 @@ def test_everything_from_nothing_to_a_report(taught: Path, tmp_path: Path, capsy
     assert load_checkpoint(out / "direct" / "checkpoint").config.style == "direct"
     records = read_records(out / "evaluation" / "records.jsonl")
     assert {record.model for record in records} == {"direct", "sft", "rl", "reward_again"}
-    assert "weighted_vote" in (out / "report" / "index.html").read_text(encoding="utf-8")
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "weighted_vote" in page and "accuracy against training compute" in page and "self-correction" in page
     # Nothing is done twice; one changed setting does again what it concerns.
     assert main(command) == 0
     told = capsys.readouterr()
