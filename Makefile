@@ -20,6 +20,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.sft
 	$(BIN)/python -m benchmarks.peers.setup
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.trl
 
 size:
 	@wc -l $$(git ls-files 'ponder/*.py' 'tests/*.py' 'benchmarks/*.py') | sort -n

@@ -13,7 +13,23 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ponder import __version__
-from ponder.cli import demo, doctor, evaluate, output, report, serve, tasks, think, train, train_reward, train_rl
+from ponder.cli import (
+    demo,
+    doctor,
+    evaluate,
+    output,
+    report,
+    runs,
+    runs_measure,
+    serve,
+    tasks,
+    think,
+    train,
+    train_distill,
+    train_pipeline,
+    train_reward,
+    train_rl,
+)
 from ponder.errors import PonderError
 
 app = typer.Typer(
@@ -30,7 +46,12 @@ app.command("serve")(serve.serve)
 app.add_typer(tasks.app, name="tasks")
 train.app.command("reward")(train_reward.reward)
 train.app.command("rl")(train_rl.rl)
+train.app.command("distill")(train_distill.distill)
+train.app.command("pipeline")(train_pipeline.pipeline)
 app.add_typer(train.app, name="train")
+runs.app.command("curve")(runs_measure.curve)
+runs.app.command("habits")(runs_measure.habits)
+app.add_typer(runs.app, name="runs")
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)

@@ -81,21 +81,30 @@ class Meter:
     """The share that was done at the first call: the time left is judged by what came after."""
     told: float = field(default_factory=time.monotonic)
 
-    def update(self, done: int, total: int, words: str = "", *, share: float | None = None) -> None:
-        """So much of so much is done; where things take unequal times, that share of all the time."""
+    def update(
+        self, done: float, total: int, words: str = "", *, share: float | None = None, seconds: float | None = None
+    ) -> None:
+        """So much of so much is done; where things take unequal times, that share of all the time.
+
+        `seconds` are those that are left, from whoever knows them better.
+        """
         now = time.monotonic()
         part = share if share is not None else done / max(total, 1)
         if self.first is None:
             self.first, self.started = part, now
-        left = ""
-        if part > self.first + (EARLY if share is not None else 0):
-            left = f"{clock((1 - part) * (now - self.started) / (part - self.first))} left"
+        if seconds is None and part > self.first + (EARLY if share is not None else 0):
+            seconds = (1 - part) * (now - self.started) / (part - self.first)
+        left = "" if seconds is None else f"{clock(seconds)} left"
         text = "  ".join(part for part in (words, left) if part)
         if self.progress.console.is_terminal:
             self.progress.update(self.bar, completed=done, total=total, words=text)
         elif now - self.told >= LINE_SECONDS or (done == total and now - self.started >= LINE_SECONDS):
             self.told = now
-            self.progress.console.print(Text(f"{self.name} {done}/{total}  {text}".rstrip()))
+            self.progress.console.print(Text(f"{self.name} {done:.0f}/{total}  {text}".rstrip()))
+
+    def restart(self) -> None:
+        """Another part of the job begins, which is counted and timed by itself."""
+        self.first = None
 
     def note(self, text: str) -> None:
         """A lasting line above the bar."""

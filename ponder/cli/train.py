@@ -43,7 +43,7 @@ def sft(
     model: Annotated[
         str | None, typer.Option("--model", help="A checkpoint to go on from.", show_default="none", metavar="DIR")
     ] = None,
-    size: Annotated[str | None, typer.Option("--size", help="mini or base.", show_default="mini")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="mini, base or large.", show_default="mini")] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(

@@ -1,13 +1,14 @@
 """`ponder train reward`: teaching a checkpoint to rate its own thoughts."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ponder.cli import options, output
-from ponder.cli.output import JsonOption
+from ponder.cli.output import JsonOption, Meter
 from ponder.cli.recipe import checked, read_recipe
 from ponder.cli.train import report
 from ponder.evaluate.calibration import measure
@@ -129,12 +130,6 @@ def _train(config: "RewardConfig", folder: Path, evaluations: int) -> Path:
         def step(progress: "Progress", record: dict[str, float]) -> None:
             meter.update(progress.step, config.steps, f"loss {record['loss']:.3f}")
 
-        def measured(judged: Sequence[Judged]) -> dict[str, float]:
-            found = measure(judged).flat()
-            shown = ("outcome_auc", "within_auc", "start_auc", "validity_auc", "f1", "outcome_ece")
-            meter.note("held out: " + ", ".join(f"{name} {found[name]:.3f}" for name in shown if name in found))
-            return found
-
         def sampled(done: int, total: int) -> None:
             meter.update(done, total, "chunks of rollouts")
 
@@ -143,7 +138,17 @@ def _train(config: "RewardConfig", folder: Path, evaluations: int) -> Path:
 
         listener = Listener(sampled=sampled, read=read, start=start, step=step)
         try:
-            return run_reward(config, folder, listener=listener, measure=measured, evaluations=evaluations)
+            return run_reward(
+                config, folder, listener=listener, measure=partial(measured, meter=meter), evaluations=evaluations
+            )
         except KeyboardInterrupt:
             meter.note(f"stopped: the same command goes on with {folder}")
             raise
+
+
+def measured(judged: Sequence[Judged], meter: Meter) -> dict[str, float]:
+    """What the head is worth on held-out rollouts, with a line about it."""
+    found = measure(judged).flat()
+    shown = ("outcome_auc", "within_auc", "start_auc", "validity_auc", "f1", "outcome_ece")
+    meter.note("held out: " + ", ".join(f"{name} {found[name]:.3f}" for name in shown if name in found))
+    return found

@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from ponder.errors import ConfigError
+from ponder.evaluate.practice import TrainCurve
 from ponder.evaluate.run import BY_EFFORT
 from ponder.evaluate.scaling import COVERAGE, MEAN, Curve, Point
 from ponder.text.effort import AUTO
@@ -98,6 +99,49 @@ def effort_figure(title: str, curves: Sequence[Curve], price: "Price", theme: Th
     return _png(figure)
 
 
+def train_figure(
+    title: str, curves: Sequence[TrainCurve], entropy: Sequence[tuple[float, float]], theme: Theme = LIGHT
+) -> bytes:
+    """Accuracy, tokens and entropy against the compute of a training, as a PNG; raises ConfigError without matplotlib.
+
+    The first curve is bold, with its 95 % band and its fit; the start, which has no compute, stands at the left line.
+    """
+    figure, panels = _panels(title, 3, theme)
+    paid = [flop for curve in curves for flop in curve.flops if flop > 0] + [flop for flop, _ in entropy if flop > 0]
+    left = min(paid, default=1.0) / 3
+    for number, curve in enumerate(curves):
+        _train_lines(panels[0], panels[1], curve, left, bold=number == 0)
+    xs = [max(flop, left) for flop, _ in entropy]
+    panels[2].plot(xs, [nats for _, nats in entropy], color=LOOKS["weighted_vote"][0], linewidth=1.2)
+    names = ("right, %", "tokens an answer", "entropy, nats a token")
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_xscale("log")
+        axes.set_ylabel(name, color=theme.dim, fontsize=8)
+        axes.axvline(left, color=theme.line, linewidth=1, zorder=0)
+        axes.set_title(f"{name.partition(',')[0]}", color=theme.ink, fontsize=10, loc="left")
+        axes.set_xlabel("training compute, FLOP (log scale)", color=theme.dim, fontsize=8)
+        _paper(axes, theme)
+    if curves:
+        panels[0].legend(frameon=False, fontsize=7, labelcolor=theme.ink, ncols=2)
+    return _png(figure)
+
+
+def _train_lines(accuracy: Any, tokens: Any, curve: TrainCurve, left: float, *, bold: bool) -> None:
+    colour, mark = LOOKS["majority"] if bold else LOOKS["single"]
+    width, order = (2.0, 4) if bold else (0.9, 2)
+    xs, points = [max(flop, left) for flop in curve.flops], [one.point for one in curve.points]
+    style = {"color": colour, "linewidth": width, "marker": mark, "markersize": 5 if bold else 2, "zorder": order}
+    accuracy.plot(xs, [100 * point.accuracy for point in points], label=curve.task, **style)
+    tokens.plot(xs, [point.tokens for point in points], **style)
+    if bold:
+        ends = [100 * point.low for point in points], [100 * point.high for point in points]
+        accuracy.fill_between(xs, *ends, color=colour, alpha=0.16, linewidth=0, zorder=1)
+    if bold and curve.fit:
+        paid = [x for x, flop in zip(xs, curve.flops, strict=True) if flop > 0]
+        line = [100 * curve.fit.at(x) for x in (paid[0], paid[-1])]
+        accuracy.plot([paid[0], paid[-1]], line, color=colour, linestyle=":", linewidth=1.2, zorder=3)
+
+
 @dataclass(frozen=True)
 class Price:
     """US dollars a million tokens."""
@@ -180,11 +224,16 @@ def _efforts(axes: Any, curve: Curve, price: Price, theme: Theme) -> None:
 
 def _finish(axes: Any, curves: Sequence[Curve], across: str, theme: Theme) -> None:
     task, n = curves[0].task, max(point.n for curve in curves for point in curve.points)
-    axes.set_facecolor(theme.paper)
     named = "mean of all tasks" if task == MEAN else task
     axes.set_title(f"{named}, n={n}", color=theme.ink, fontsize=10, loc="left", parse_math=False)
     axes.set_xlabel(across, color=theme.dim, fontsize=8, parse_math=False)
     axes.set_ylabel("right, %", color=theme.dim, fontsize=8)
+    _paper(axes, theme)
+
+
+def _paper(axes: Any, theme: Theme) -> None:
+    """What is not data."""
+    axes.set_facecolor(theme.paper)
     axes.tick_params(colors=theme.dim, labelsize=8, which="both")
     axes.grid(color=theme.line, linewidth=0.7)
     axes.set_axisbelow(True)

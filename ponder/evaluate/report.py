@@ -3,52 +3,19 @@
 One page that loads nothing and runs nothing; all texts are escaped, and the page's own policy forbids the rest.
 """
 
-from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from shlex import quote
-from string import Template
 from typing import Any
 
+from ponder.evaluate.page import PAGE, escaped, picture, table
 from ponder.evaluate.plots import DARK, LIGHT, Price, curve_figure, effort_figure
+from ponder.evaluate.practice import Practice
+from ponder.evaluate.practice_page import practice_section
 from ponder.evaluate.records import Record
 from ponder.evaluate.run import BY_EFFORT, DIRECT, SINGLE
 from ponder.evaluate.scaling import COVERAGE, Curve, Point, Setting, by_effort, curves, difference
 from ponder.text.effort import AUTO, usual_width
-
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --ink: #1d2129; --dim: #667085; --paper: #fff; --line: #dfe3ea; --bad: #b42318 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --paper: #12151b; --line: #2c323d;
-  --bad: #f97066 } }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 78rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2.2rem 0 .5rem }
-p { max-width: 60rem } .dim { color: var(--dim) }
-img { max-width: 100%; height: auto }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
-th, td { padding: .22rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
-th { color: var(--dim); font-weight: 600 } td:first-child, th:first-child, .left { text-align: left }
-.bad { color: var(--bad); font-weight: 600 }
-pre { overflow-x: auto; font-size: .82rem; border-left: 3px solid var(--line); padding-left: .8rem }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p class="dim">$about</p>
-$parts
-</body>
-</html>
-""")
 
 
 @dataclass(frozen=True)
@@ -60,6 +27,8 @@ class Report:
     price: Price
     commands: Sequence[str]
     """What computes the records again."""
+    practices: Sequence[Practice]
+    """What was measured of trainings on the way."""
     pictures: Mapping[str, bytes] = field(repr=False)
     """File names to PNGs."""
     page: str = field(repr=False)
@@ -70,33 +39,48 @@ class Report:
             "curves": [_told(curve, self.price) for curve in self.curves],
             "efforts": [_told(curve, self.price) for curve in self.efforts],
             "price": {"prompt": self.price.prompt, "generated": self.price.generated},
+            "practice": [one.to_json() for one in self.practices],
             "commands": list(self.commands),
         }
 
 
-def make_report(records: Sequence[Record], price: Price | None = None, *, command: str = "") -> Report:
+def make_report(
+    records: Sequence[Record],
+    price: Price | None = None,
+    *,
+    practices: Sequence[Practice] = (),
+    command: str = "",
+) -> Report:
     """The whole report; `command` is what makes it again. Raises ConfigError without matplotlib."""
     price = price or Price()
     found, efforts, commands = curves(records), by_effort(records), _commands(records)
     settings = list(dict.fromkeys(curve.setting for curve in [*found, *efforts]))
     pictures: dict[str, bytes] = {}
     parts: list[str] = []
+    for practice in practices:
+        section = practice_section(practice, prefix=f"{len(pictures)}-" if pictures else "")
+        pictures |= section.pictures
+        parts += section.parts
+        commands += section.commands
     for (setting, effort), own in _grouped(found).items():
         name = _file("curve", effort, setting, settings)
         title = f"{_titled(setting, settings)}, effort {effort}: accuracy against tokens"
         dark = _keep(pictures, name, [curve_figure(title, own, theme) for theme in (LIGHT, DARK)])
-        parts += [f"<h2>{_text(title)}</h2>", _picture(pictures[name], dark, title), _LEGEND]
+        parts += [f"<h2>{escaped(title)}</h2>", picture(pictures[name], dark, title), _LEGEND]
     for setting in dict.fromkeys(curve.setting for curve in efforts):
         own = [curve for curve in efforts if curve.setting == setting]
         name = _file("effort", "", setting, settings)
         title = f"{_titled(setting, settings)}: accuracy and cost by effort"
         dark = _keep(pictures, name, [effort_figure(title, own, price, theme) for theme in (LIGHT, DARK)])
-        parts += [f"<h2>{_text(title)}</h2>", _picture(pictures[name], dark, title), _effort_table(own, price)]
-    parts += [*_drops(found, settings), *_fits(found, settings), *_numbers([*found, *efforts], settings, price)]
+        parts += [f"<h2>{escaped(title)}</h2>", picture(pictures[name], dark, title), _effort_table(own, price)]
+    if records:
+        parts += [*_drops(found, settings), *_fits(found, settings), *_numbers([*found, *efforts], settings, price)]
     again = [*commands, *([command] if command else [])]
-    parts += ["<h2>Commands</h2>", f"<pre>{_text(chr(10).join(again))}</pre>"]
-    page = _PAGE.substitute(title=_text(_heading(records)), about=_text(_about(records)), parts="\n".join(parts))
-    return Report(found, efforts, price, again, pictures, page)
+    parts += ["<h2>Commands</h2>", f"<pre>{escaped(chr(10).join(again))}</pre>"]
+    page = PAGE.substitute(
+        title=escaped(_heading(records, practices)), about=escaped(_about(records)), parts="\n".join(parts)
+    )
+    return Report(found, efforts, price, again, practices, pictures, page)
 
 
 _LEGEND = (
@@ -141,12 +125,16 @@ def _file(kind: str, effort: str, setting: Setting, settings: Sequence[Setting])
     return "-".join("".join(c if c.isalnum() or c in "._=" else "_" for c in word) for word in words if word) + ".png"
 
 
-def _heading(records: Sequence[Record]) -> str:
+def _heading(records: Sequence[Record], practices: Sequence[Practice]) -> str:
+    if not records:
+        return f"Learning to think: {', '.join(one.history.folder.name for one in practices)}"
     models = dict.fromkeys(record.model or "a model" for record in records)
     return f"Thinking longer: {', '.join(models)}"
 
 
 def _about(records: Sequence[Record]) -> str:
+    if not records:
+        return "What was measured of a training's kept checkpoints."
     problems = len({(record.task, record.level, record.seed, record.id, record.prompt) for record in records})
     tasks = len({(record.task, record.level) for record in records})
     digests = ", ".join(dict.fromkeys(f"{record.model} {record.weights}".strip() for record in records))
@@ -156,19 +144,6 @@ def _about(records: Sequence[Record]) -> str:
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Cells are texts and are escaped; a cell that begins with ! is shown as bad."""
-
-    def cell(tag: str, number: int, text: str) -> str:
-        kinds = [kind for kind, on in (("left", number < left), ("bad", text.startswith("!"))) if on]
-        named = f' class="{" ".join(kinds)}"' if kinds else ""
-        return f"<{tag}{named}>{_text(text.removeprefix('!'))}</{tag}>"
-
-    lines = ["".join(cell("th", number, text) for number, text in enumerate(titles))]
-    lines += ["".join(cell("td", number, text) for number, text in enumerate(row)) for row in rows]
-    return f'<div class="wide"><table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table></div>'
 
 
 def _drops(found: Sequence[Curve], settings: Sequence[Setting]) -> list[str]:
@@ -190,7 +165,7 @@ def _drops(found: Sequence[Curve], settings: Sequence[Setting]) -> list[str]:
         if point.drop and curve.search != COVERAGE
     ]
     titles = ["model and effort", "task", "search", "best at", "worse at", "points", "95 % interval", "p", "sure"]
-    told = _table(titles, rows, 3) if rows else "<p>Nowhere: no search got worse with more samples.</p>"
+    told = table(titles, rows, 3) if rows else "<p>Nowhere: no search got worse with more samples.</p>"
     return ["<h2>Over-optimisation: where more samples hurt</h2>", told]
 
 
@@ -210,7 +185,7 @@ def _fits(found: Sequence[Curve], settings: Sequence[Setting]) -> list[str]:
         if curve.fit and curve.search != COVERAGE
     ]
     titles = ["model and effort", "task", "search", "points", "tokens", "points a doubling", "95 % interval", "R²"]
-    return ["<h2>Fits: accuracy = a + b · log₂(tokens)</h2>", _table(titles, rows, 3)] if rows else []
+    return ["<h2>Fits: accuracy = a + b · log₂(tokens)</h2>", table(titles, rows, 3)] if rows else []
 
 
 def _effort_table(found: Sequence[Curve], price: Price) -> str:
@@ -223,7 +198,7 @@ def _effort_table(found: Sequence[Curve], price: Price) -> str:
             row += [f"${price.of(point):,.2f}", *_beside(point, auto)]
             rows.append(row)
     titles = ["task", "effort", "n", "right", "95 % interval", "tokens", "1000 questions"]
-    return _table([*titles, "auto: points", "95 % interval", "auto: tokens"], rows, 2)
+    return table([*titles, "auto: points", "95 % interval", "auto: tokens"], rows, 2)
 
 
 def _beside(point: Point, auto: Point | None) -> list[str]:
@@ -255,7 +230,7 @@ def _numbers(found: Sequence[Curve], settings: Sequence[Setting], price: Price) 
     ]
     titles = ["model", "task", "effort", "search", "samples", "n", "right", "95 % interval", "tokens"]
     titles += ["1000 questions", "seed", "from"]
-    return ["<h2>All numbers</h2>", _table(titles, rows, 4)]
+    return ["<h2>All numbers</h2>", table(titles, rows, 4)]
 
 
 def _share(share: float) -> str:
@@ -264,18 +239,6 @@ def _share(share: float) -> str:
 
 def _range(point: Point) -> str:
     return f"{100 * point.low:.1f} – {100 * point.high:.1f}"
-
-
-def _text(text: str) -> str:
-    return escape(text)
-
-
-def _picture(light: bytes, dark: bytes, title: str) -> str:
-    def data(png: bytes) -> str:
-        return f"data:image/png;base64,{b64encode(png).decode()}"
-
-    source = f'<source media="(prefers-color-scheme: dark)" srcset="{data(dark)}">'
-    return f'<picture>{source}<img src="{data(light)}" alt="{_text(title)}"></picture>'
 
 
 # --- what was computed ----------------------------------------------------------------------------------------------

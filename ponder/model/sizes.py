@@ -85,6 +85,14 @@ SIZES: dict[str, Shape] = {
         head_dim=32,
         intermediate_size=768,
     ),
+    "large": Shape(  # about 15M parameters: for one GPU
+        hidden_size=384,
+        num_hidden_layers=8,
+        num_attention_heads=12,
+        num_key_value_heads=6,
+        head_dim=32,
+        intermediate_size=1152,
+    ),
 }
 
 

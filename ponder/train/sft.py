@@ -156,6 +156,10 @@ def _row(config: SFTConfig, tokenizer: PonderTokenizer, weights: Mapping[tuple[s
     raise ConfigError(f"{PATIENCE} demonstrations in a row had more than {MOST_TOKENS} tokens: choose lower levels")
 
 
+Rows = Callable[[SFTConfig, PonderTokenizer, int], list[Row]]
+"""What a step trains on, from the settings and its number alone; travels to other processes."""
+
+
 @dataclass(frozen=True)
 class Steps(Dataset[list[Batch]]):
     """The steps of a run as a dataset: item s is the micro-batches of step s."""
@@ -163,10 +167,11 @@ class Steps(Dataset[list[Batch]]):
     config: SFTConfig
     folder: Path
     """Where the tokenizer lies: each worker reads it once."""
+    rows: Rows = step_rows
 
     def __getitem__(self, step: int) -> list[Batch]:
         tokenizer = _tokenizer(self.folder)
-        rows = step_rows(self.config, tokenizer, step)
+        rows = self.rows(self.config, tokenizer, step)
         return [collate(group) for group in split_by_prompt(rows, self.config.micro_tokens)]
 
     def __len__(self) -> int:
@@ -182,10 +187,10 @@ def _tokenizer(folder: Path) -> PonderTokenizer:
     return _TOKENIZERS[folder]
 
 
-def stream(config: SFTConfig, folder: Path, first: int) -> Iterator[Sequence[Batch]]:
+def stream(config: SFTConfig, folder: Path, first: int, rows: Rows = step_rows) -> Iterator[Sequence[Batch]]:
     """The micro-batches of every step from `first` on, made by worker processes ahead of their use."""
     loader = DataLoader(
-        Steps(config, folder),
+        Steps(config, folder, rows),
         batch_size=None,
         sampler=range(first, config.steps),
         num_workers=config.workers,
@@ -234,8 +239,13 @@ def run_sft(
     on_step: Callable[[Progress, dict[str, float]], None] | None = None,
     evaluate: Callable[[Checkpoint, Progress], dict[str, float]] | None = None,
     evaluations: int = 8,
+    rows: Rows = step_rows,
+    name: str = "",
 ) -> Path:
-    """Train from nothing or from a checkpoint, or go on with what lies in `out`; returns the checkpoint's folder."""
+    """Train from nothing or from a checkpoint, or go on with what lies in `out`; returns the checkpoint's folder.
+
+    `rows` may bring other texts than demonstrations; the checkpoint has the folder's name, where none is given.
+    """
     mix(config)
     given = load_checkpoint(Path(config.model)).own() if config.model else None
     shape = given[0].shape if given else shape_named(config.size)
@@ -249,7 +259,7 @@ def run_sft(
         tokens.mkdir(exist_ok=True)
         (given[1] if given else train_tokenizer(corpus(config), config.vocabulary)).save(tokens)
     tokenizer = load_tokenizer(tokens)
-    step_rows(config, tokenizer, 0)  # a mix that cannot be trained on is refused here, not in a worker
+    rows(config, tokenizer, 0)  # a mix that cannot be trained on is refused here, not in a worker
     fresh = replace(shape, vocab_size=tokenizer.size)
     network = given[0].train() if given else new_network(fresh, seed_for("network", config.seed))
     network.to(config.device)
@@ -261,7 +271,7 @@ def run_sft(
         device=config.device,
     )
     taught = tuple(f"{name}:{level}" for name, level in mix(config))
-    settings = PonderConfig(name=out.name, fold_window=config.fold_window, tasks=taught, style=config.style)
+    settings = PonderConfig(name=name or out.name, fold_window=config.fold_window, tasks=taught, style=config.style)
     checkpoint = Checkpoint(network, tokenizer, settings)
     if on_start:
         reason = f"{computing.reason}; demonstrations of more than {MOST_TOKENS} tokens are drawn again"
@@ -269,7 +279,7 @@ def run_sft(
 
     fit(
         network,
-        lambda first: stream(config, tokens, first),
+        lambda first: stream(config, tokens, first, rows),
         cross_entropy,
         loop,
         run,

@@ -82,7 +82,9 @@ def test_unknown_names_are_refused() -> None:
     assert algorithm_named("grpo", {"std": True}) == Grpo(std=True)
     with pytest.raises(ConfigError, match="the algorithms are grpo, branch, ppo, star"):
         algorithm_named("dpo", {})
-    with pytest.raises(ConfigError, match=r"unknown option 'eps' of grpo, did you mean 'eps_low'\? its options are std"):
+    with pytest.raises(
+        ConfigError, match=r"unknown option 'eps' of grpo, did you mean 'eps_low'\? its options are std"
+    ):
         algorithm_named("grpo", {"eps": 0.2})
     with pytest.raises(ConfigError, match="eps_low=2 does not fit"):
         algorithm_named("grpo", {"eps_low": 2})
