@@ -22,6 +22,7 @@ from ponder.serve.gate import Gate
 from ponder.serve.meter import Meter
 from ponder.serve.refusal import Refusal, invalid, refusal_of
 from ponder.serve.settings import Settings
+from ponder.serve.site import add_site
 from ponder.serve.sse import Events, Gone, unless_gone
 from ponder.serve.usage import dollars, total
 from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
@@ -155,6 +156,7 @@ def application(settings: Settings, worker: Worker) -> ASGIApp:
         app.add_api_route(path, answer, methods=["GET"], response_class=Json, responses=PLAIN)
     app.add_api_route("/metrics", api.metrics, methods=["GET"], response_class=PlainTextResponse)
     app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=STOPPED)
+    add_site(app, settings)
     for kind in (Refusal, PonderError, RequestValidationError, HTTPException, Gone, Exception):
         app.add_exception_handler(kind, _refuse)
     _describe(app)

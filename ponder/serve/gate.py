@@ -82,7 +82,7 @@ class Gate:
         headers = Headers(scope=scope)
         keys, path = self.settings.keys, scope["path"]
         thinks = scope["method"] == "POST" and path in THINKING_PATHS
-        if keys and path not in OPEN_PATHS and not keys.allow(headers.get("authorization")):
+        if keys and not _open(scope["method"], path) and not keys.allow(headers.get("authorization")):
             await reply.refuse(Refusal(401, "The API key is missing or wrong.", code="invalid_api_key"))
             return
         try:
@@ -127,6 +127,11 @@ class Gate:
         except TimeoutError:
             raise Refusal(408, "The body took too long to arrive.", code="request_timeout") from None
         return b"".join(parts)
+
+
+def _open(method: str, path: str) -> bool:
+    """Whether a request needs no key; the page is open, because it asks for the key."""
+    return path in OPEN_PATHS or (method == "GET" and (path == "/" or path.startswith("/page/")))
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

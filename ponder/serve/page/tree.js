@@ -1,0 +1,3 @@
+export function showTree(dialog) {
+  dialog.showModal();
+}
