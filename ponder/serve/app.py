@@ -117,7 +117,7 @@ class Api:
         return {"id": self.settings.model, "object": "model", "created": self.started, "owned_by": "ponder"}
 
     def _events(self, ask: Ask) -> AsyncGenerator[tuple[int, Event]]:
-        return self.meter.watch(self.worker.events(ask.requests(), ask.stop))
+        return self.meter.watch(self.worker.events(ask.requests(), ask.stop, tree=ask.tree))
 
     def _stream(self, ask: Ask, lines: AsyncGenerator[bytes]) -> Response:
         return Events(lines, self._headers(ask), self.settings.ping_seconds)

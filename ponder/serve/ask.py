@@ -42,6 +42,8 @@ class Ask:
     summaries: bool = True
     raw: bool = False
     """Whether raw thoughts are shown."""
+    tree: bool = False
+    """Whether the search's tree is told."""
     removed: tuple[str, ...] = ()
     """Reasoning items of earlier turns that were left out."""
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -119,6 +121,7 @@ def responses_ask(body: ResponsesBody, settings: Settings) -> Ask:
         ignored=ignored,
         summaries=wanted != "none" and not (body.reasoning and body.reasoning.exclude),
         raw=settings.expose_thoughts and RAW in (body.include or ()),
+        tree=params.TREE in (body.include or ()),
         removed=removed,
     )
 

@@ -9,7 +9,7 @@ from ponder.serve.refusal import refusal_of
 from ponder.serve.settings import Settings
 from ponder.serve.summaries import summaries, summary
 from ponder.serve.usage import chat_usage, total
-from ponder.serve.worker import Begun, Done, Event, Folded, Told
+from ponder.serve.worker import Begun, Done, Event, Folded, Told, Tried
 
 
 def fields(settings: Settings, text: str) -> dict[str, str]:
@@ -59,7 +59,7 @@ async def chunks(
                 case Done():
                     dones[index] = event
                     yield chunk(index, {}, _finish(ask, event))
-                case Begun() | Folded():
+                case Begun() | Folded() | Tried():
                     pass
         if usage:
             counts = chat_usage(total([dones[index] for index in range(ask.choices)]), settings.price)

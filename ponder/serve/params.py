@@ -41,6 +41,8 @@ DEFAULTS: Mapping[str, float] = {"temperature": 1, "top_p": 1, "n": 1, "frequenc
 """What o1 took in no other value."""
 RAW = "reasoning.content"
 """In `include`: asks for raw thoughts."""
+TREE = "ponder.tree"
+"""In `include`: asks for the search's tree, live and at the end."""
 
 
 def ignored(body: Body, *, raw: bool) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ def ignored(body: Body, *, raw: bool) -> tuple[str, ...]:
         form = body.text.format if body.text else None
         more = set((body.text.model_extra or {}) if body.text else ()) - {"verbosity"}
         found -= {"text"} if (form is None or form.type == "text") and not more else set()
-        found -= {"include"} if raw and body.include == [RAW] else set()
+        found -= {"include"} if set(body.include or ()) <= ({RAW, TREE} if raw else {TREE}) else set()
     elif isinstance(body, ChatBody) and body.response_format and body.response_format.type == "text":
         found -= {"response_format"}
     return tuple(sorted(found))

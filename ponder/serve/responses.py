@@ -5,14 +5,14 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ponder.serve import sse
+from ponder.serve import sse, tree
 from ponder.serve.ask import Ask
 from ponder.serve.refusal import Refusal, refusal_of
 from ponder.serve.settings import Settings
 from ponder.serve.summaries import summary
 from ponder.serve.usage import responses_usage
 from ponder.serve.wire import ResponsesBody
-from ponder.serve.worker import Begun, Done, Event, Folded, Told
+from ponder.serve.worker import Begun, Done, Event, Folded, Told, Tried
 from ponder.types import Block
 
 Json = dict[str, Any]
@@ -36,6 +36,8 @@ class Paper:
         output = [self.reasoning(completion.blocks)] if self.ask.thinks else []
         output.append(self.message(completion.answer, cut=cut))
         told = self._object("incomplete" if cut else "completed", output, done)
+        if self.ask.tree and completion.tree:
+            told["x_ponder_tree"] = tree.told(completion.tree, discarded=self.settings.expose_thoughts)
         return told | {"incomplete_details": {"reason": "max_output_tokens"} if cut else None}
 
     def failed(self, refusal: Refusal) -> Json:
@@ -218,5 +220,7 @@ def _lines(script: Script, event: Event) -> Iterator[bytes]:
             return script.told(text)
         case Done():
             return script.finish(event)
+        case Tried():
+            return iter((script.event(tree.GROWN, node=tree.grown(event)),))
         case Begun():
             return iter(())

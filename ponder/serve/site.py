@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from ponder.errors import ConfigError
+from ponder.search import ONE_CHAIN
 from ponder.serve.refusal import Refusal, invalid
 from ponder.serve.settings import Settings
 from ponder.tasks import TASKS, make, task_named
@@ -89,7 +90,8 @@ class Site:
         settings = self.settings
         efforts = [Effort.NONE] if settings.direct else list(Effort)
         told = {"efforts": efforts, "effort": settings.effort, "search": settings.search}
-        return _json(told | {"thoughts": settings.expose_thoughts})
+        searches = settings.search not in ONE_CHAIN
+        return _json(told | {"thoughts": settings.expose_thoughts, "tree": searches})
 
     async def examples(self, draw: int = 0) -> Response:
         """A problem of every task; another number draws others, the next harder ones."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
+from ponder.search.tree import spent
 from ponder.serve.refusal import Refusal
 from ponder.text import format
 from ponder.text.format import DIALECTS, Dialect, Place
 from ponder.text.stream import Delta, Stream
 from ponder.think import Request, think_one
-from ponder.types import Block, Completion, Ended
+from ponder.types import Block, Completion, Ended, Rating
 
 LIVE = ("direct", "single")
 """Searches that keep everything they try, so that it can be shown at once; of the others only the end is."""
@@ -51,7 +52,20 @@ class Done:
     """Whether the model would have thought on, but had to answer."""
 
 
-Event = Begun | Folded | Told | Done
+@dataclass(frozen=True)
+class Tried:
+    """A search has one more candidate; told only where the tree was asked for."""
+
+    id: int
+    """In the order of coming."""
+    parent: int | None
+    """The candidate that it goes on from; None for the question."""
+    rating: Rating | None
+    tokens: int
+    answers: bool
+
+
+Event = Begun | Folded | Told | Tried | Done
 
 
 @dataclass(eq=False)
@@ -100,10 +114,15 @@ class Followed:
     stop: tuple[str, ...]
     live: bool
     tell: Callable[[Event], None]
+    tree: bool = False
+    """Whether each candidate is told of."""
     forced: bool = False
     _begun: bool = False
     _over: bool = False
     """Whether the model ended its thinking by itself."""
+    _tried: int = 0
+    _numbers: dict[tuple[int, ...], int] = field(default_factory=dict[tuple[int, ...], int])
+    """Of thoughts that were extended, by their blocks, which the search's tree keeps."""
 
     async def extend(
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
@@ -118,6 +137,8 @@ class Followed:
             extensions = await self._begin(prefix, limit, samplings, following)
         if self.live:
             self._show(prefix, extensions[0], answer)
+        for extension in extensions if self.tree else ():
+            self._grow(prefix, extension)
         return extensions
 
     async def _begin(
@@ -133,6 +154,17 @@ class Followed:
             return await work
         finally:
             work.cancel()
+
+    def _grow(self, prefix: Prefix, extension: Extension) -> None:
+        """Tell of one candidate. Two that read the same are two: places are known by their blocks, not their texts."""
+        place = tuple(map(id, prefix.blocks))
+        if extension.block:
+            self._numbers[(*place, id(extension.block))] = self._tried
+        elif extension.answer is None:
+            return
+        tokens = spent(extension).kept
+        self.tell(Tried(self._tried, self._numbers.get(place), extension.rating, tokens, extension.block is None))
+        self._tried += 1
 
     def _show(self, prefix: Prefix, extension: Extension, answer: Answer) -> None:
         if extension.answer is not None:
@@ -163,9 +195,12 @@ class Worker:
         return self._thread.is_alive() and not self._loop.is_closed()
 
     async def events(
-        self, requests: Sequence[Request], stop: tuple[str, ...] = ()
+        self, requests: Sequence[Request], stop: tuple[str, ...] = (), *, tree: bool = False
     ) -> AsyncGenerator[tuple[int, Event]]:
-        """What becomes of each request, with its number; where one fails, so do all, and its error is raised."""
+        """What becomes of each request, with its number; where one fails, so do all, and its error is raised.
+
+        With `tree`, every candidate of a search is told of, too.
+        """
         here, told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Event | None]]()
 
         def teller(number: int) -> Callable[[Event | None], None]:
@@ -175,7 +210,7 @@ class Worker:
         try:
             for number, request in enumerate(requests):
                 tell = teller(number)
-                future = asyncio.run_coroutine_threadsafe(self._think(request, stop, tell), self._loop)
+                future = asyncio.run_coroutine_threadsafe(self._think(request, stop, tell, tree), self._loop)
                 futures.append(future)
                 future.add_done_callback(lambda _, tell=tell: tell(None))
             left = len(futures)
@@ -206,8 +241,8 @@ class Worker:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    async def _think(self, request: Request, stop: tuple[str, ...], tell: Callable[[Event], None]) -> Done:
-        followed = Followed(self.sampler, DIALECTS[self.dialect], stop, request.search in LIVE, tell)
+    async def _think(self, request: Request, stop: tuple[str, ...], tell: Callable[[Event], None], tree: bool) -> Done:
+        followed = Followed(self.sampler, DIALECTS[self.dialect], stop, request.search in LIVE, tell, tree)
         completion = await think_one(request, followed)
         if completion.ended is Ended.MALFORMED:
             raise Refusal(500, "The model broke its format: try another seed.", code="model_error")

@@ -2,7 +2,7 @@
 
 import { cancel, Failure, read, respond, resume, useKey } from "./api.js";
 import { chats, choices, choose, forget, keep, turnsOf } from "./keep.js";
-import { showTree } from "./tree.js";
+import { redraw, showTree } from "./tree.js";
 import { asked, end, fail, fresh, headline, running, spoken, take } from "./turn.js";
 import { made, TurnView } from "./view.js";
 
@@ -244,6 +244,7 @@ function changed(turn) {
 
 function update(turn) {
   chat.views.get(turn.id)?.update();
+  redraw(turn);
   if (turn.state === "thinking") speak(headline(turn));
   follow();
 }

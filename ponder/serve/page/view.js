@@ -61,7 +61,9 @@ export class TurnView {
       made("span", { class: "pulse", "aria-hidden": "true" }), this.label, this.clock, made("span", { class: "chevron", "aria-hidden": "true" }));
     this.steps = made("ol", { class: "steps", id });
     this.clip = made("div", { class: "clip" }, this.steps);
-    this.thought = made("section", { class: "thought", "aria-label": "Thought" }, this.fold, made("div", { class: "unfold" }, this.clip));
+    this.tree = button("", "Draw what the search tried", () => this.actions.tree(this.turn));
+    const head = made("div", { class: "head" }, this.fold, this.tree);
+    this.thought = made("section", { class: "thought", "aria-label": "Thought" }, head, made("div", { class: "unfold" }, this.clip));
     this.answer = made("div", { class: "answer" });
     this.notice = made("div", { class: "notice" });
     this.foot = made("div", { class: "foot" });
@@ -88,7 +90,7 @@ export class TurnView {
       this.shown.answer = turn.answer;
       this.answer.replaceChildren(markdown(turn.answer));
     }
-    const end = `${turn.state} ${turn.error?.message ?? ""} ${turn.grade?.score ?? ""} ${Boolean(turn.tree)}`;
+    const end = `${turn.state} ${turn.error?.message ?? ""} ${turn.grade?.score ?? ""}`;
     if (end !== this.shown.state) {
       this.shown.state = end;
       this.showNotice();
@@ -108,6 +110,9 @@ export class TurnView {
     this.thought.classList.toggle("chosen", this.open === true);
     this.fold.setAttribute("aria-expanded", open);
     this.clip.inert = !open;
+    const tried = turn.tree?.nodes.length ?? 0;
+    this.tree.hidden = !tried;
+    this.tree.textContent = `Tree of ${grouped(tried)}`;
     if (!thinking) {
       const tokens = turn.usage?.output_tokens_details?.reasoning_tokens;
       const counted = tokens ? ` · ${grouped(tokens)} tokens` : "";
@@ -115,7 +120,7 @@ export class TurnView {
       this.clock.textContent = "";
       return;
     }
-    const next = headline(turn) || (turn.thinks ? "Thinking…" : "Answering…");
+    const next = headline(turn) || (turn.tree ? "Searching…" : turn.thinks ? "Thinking…" : "Answering…");
     if (next !== this.shown.headline && performance.now() - this.shown.at >= DWELL) {
       Object.assign(this.shown, { headline: next, at: performance.now() });
       this.label.textContent = next;
@@ -175,7 +180,6 @@ export class TurnView {
     const tools = [button("Retry", "Ask the same again", () => actions.retry(turn))];
     if (turn.answer && navigator.clipboard) tools.unshift(copy(turn));
     if (turn.state === "incomplete") tools.push(button("Think longer", "Ask again with more effort", () => actions.retry(turn, "more")));
-    if (turn.tree) tools.push(button("Search tree", "Draw what the search tried", () => actions.tree(turn)));
     this.foot.replaceChildren(made("div", { class: "facts" }, ...facts), made("div", { class: "tools" }, ...tools));
   }
 
