@@ -1,5 +1,6 @@
 """`ponder serve`: a model behind OpenAI's API."""
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -72,6 +73,18 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store",
+            help="Where responses are kept, readable by nobody else; :memory: forgets them with the server.",
+            metavar="FILE",
+            show_default="~/.local/state/ponder/PORT.sqlite, or :memory: for --port 0",
+        ),
+    ] = None,
+    store_days: Annotated[
+        float, typer.Option("--store-days", min=0, help="How long a response is kept after it was last gone on from.")
+    ] = 30.0,
     device: DeviceOption = "auto",
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
@@ -91,6 +104,7 @@ def serve(
     from ponder.serve.app import application
     from ponder.serve.keys import read_keys
     from ponder.serve.settings import REASONING_FIELDS, Settings
+    from ponder.serve.store import MEMORY, Store
     from ponder.serve.worker import Worker
 
     if reasoning_field not in REASONING_FIELDS:
@@ -102,6 +116,8 @@ def serve(
     costs = _price(price)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    file = store or (_store_file(port) if port else Path(MEMORY))
+    kept = Store(file, store_days)
     loaded = models.load(model, device, server)
     settings = Settings(
         model=loaded.name,
@@ -116,12 +132,20 @@ def serve(
         price=costs,
         most_requests=requests,
     )
-    app = application(settings, Worker(loaded.sampler, loaded.dialect))
+    app = application(settings, Worker(loaded.sampler, loaded.dialect), kept)
     if keys is None and host not in ("127.0.0.1", "::1", "localhost"):
         output.note("anybody who can reach this address is let in: --api-key-file closes it", style="yellow")
+    if str(file) != MEMORY:
+        output.note(f"responses are kept for {store_days:g} days in {file}; requests can say store: false")
     output.note(f"{loaded.name} at http://{host}:{listening.getsockname()[1]}/v1; Ctrl-C stops it")
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _store_file(port: int) -> Path:
+    """A server's own file, by its port: two servers cannot share one."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "ponder" / f"{port}.sqlite"
 
 
 def _budgets(plan: Plan, answer: int) -> Mapping[Effort, Budget]:

@@ -16,14 +16,17 @@ from starlette.types import ASGIApp
 
 from ponder import __version__
 from ponder.errors import PonderError
-from ponder.serve import chat, responses, sse
+from ponder.serve import chat, responses
+from ponder.serve.archive import Archive
 from ponder.serve.ask import Ask, chat_ask, responses_ask
-from ponder.serve.gate import Gate
+from ponder.serve.desk import Desk
+from ponder.serve.gate import OWNER, PLACE, Gate
 from ponder.serve.meter import Meter
 from ponder.serve.refusal import Refusal, invalid, refusal_of
 from ponder.serve.settings import Settings
 from ponder.serve.site import add_site
-from ponder.serve.sse import Events, Gone, unless_gone
+from ponder.serve.sse import Events, Gone, Json, unless_gone
+from ponder.serve.store import Store
 from ponder.serve.usage import dollars, total
 from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
 from ponder.serve.worker import Done, Event, Worker
@@ -33,9 +36,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, what in {
         400: "The request cannot be answered as it is.",
         401: "The API key is missing or wrong.",
-        404: "No such model, or no such path.",
+        404: "No such model, response, item or path.",
         405: "The path knows no such method.",
         408: "The body took too long to arrive.",
+        409: "The response that this one goes on from is still being written.",
         413: "The body is too large.",
         429: "Too many requests are thought about.",
         500: "The server or its model failed.",
@@ -52,16 +56,6 @@ PLAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The reply.", "co
 STOPPED = PLAIN | {503: {"model": ErrorReply, "description": "The engine has stopped."}}
 
 
-class Json(Response):
-    """A JSON body in ASCII; see `sse.dumps`."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """The bytes of any JSON value."""
-        return sse.dumps(content)
-
-
 @dataclass(frozen=True)
 class Api:
     """The endpoints of one model."""
@@ -69,7 +63,13 @@ class Api:
     settings: Settings
     worker: Worker
     meter: Meter
+    desk: Desk
     started: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def archive(self) -> Archive:
+        """The responses that are kept."""
+        return Archive(self.desk, self.settings)
 
     async def chat(self, body: ChatBody, request: Request) -> Response:
         """Answer a conversation."""
@@ -84,14 +84,21 @@ class Api:
 
     async def respond(self, body: ResponsesBody, request: Request) -> Response:
         """Answer a conversation, with summaries of the thought as an item of its own."""
-        ask = responses_ask(body, self.settings)
-        paper = responses.Paper(ask, body, self.settings)
-        events = self._events(ask)
+        owner = request.scope[OWNER]
+        body = await self.archive.resolved(body, owner)
+        ask = responses_ask(body, self.settings, await self.archive.before(body.previous_response_id, owner))
+        script = responses.Script(responses.Paper(ask, body, self.settings))
+        free = request.scope[PLACE].take() if body.background else None
+        writing = self.desk.write(script, self._events(ask), owner, free)
+        try:
+            await unless_gone(request.receive, writing.begun() if body.stream or body.background else writing.end())
+        except BaseException:
+            await writing.stop()
+            raise
         if body.stream:
-            await _begin(request, events)
-            return self._stream(ask, responses.told(paper, events))
-        dones = await _all(request, events)
-        return Json(paper.finished(dones[0]), headers=self._headers(ask, dones))
+            return self._stream(ask, writing.follow() if body.background else writing.alone())
+        dones = [script.done] if script.done else None
+        return Json(script.whole, headers=self._headers(ask, dones))
 
     async def models(self) -> Response:
         """The models that there are."""
@@ -131,13 +138,16 @@ class Api:
         return headers
 
 
-def application(settings: Settings, worker: Worker) -> ASGIApp:
-    """The server of one model; the worker is closed with it."""
+def application(settings: Settings, worker: Worker, store: Store | None = None) -> ASGIApp:
+    """The server of one model; worker and store are closed with it. Without a store, what is kept dies with it."""
+    desk = Desk(store or Store())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         yield
+        await desk.stop(Refusal(503, "The server is stopping.", code="server_stopping"))
         worker.close()
+        desk.store.close()
 
     app = FastAPI(
         title="Ponder",
@@ -148,10 +158,15 @@ def application(settings: Settings, worker: Worker) -> ASGIApp:
         redirect_slashes=False,
         responses=ERRORS,
     )
-    api = Api(settings, worker, Meter())
+    api = Api(settings, worker, Meter(), desk)
     posts = {"/v1/chat/completions": api.chat, "/v1/responses": api.respond}
     for path, answer in posts.items():
         app.add_api_route(path, answer, methods=["POST"], response_class=Json, responses=STREAMS)
+    one = "/v1/responses/{id}"
+    app.add_api_route(one, api.archive.get, methods=["GET"], response_class=Json, responses=STREAMS)
+    app.add_api_route(one, api.archive.delete, methods=["DELETE"], response_class=Json, responses=PLAIN)
+    app.add_api_route(f"{one}/cancel", api.archive.cancel, methods=["POST"], response_class=Json, responses=PLAIN)
+    app.add_api_route(f"{one}/input_items", api.archive.items, methods=["GET"], response_class=Json, responses=PLAIN)
     for path, answer in {"/v1/models": api.models, "/v1/models/{id:path}": api.model}.items():
         app.add_api_route(path, answer, methods=["GET"], response_class=Json, responses=PLAIN)
     app.add_api_route("/metrics", api.metrics, methods=["GET"], response_class=PlainTextResponse)

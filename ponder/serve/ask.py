@@ -2,8 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ponder.errors import ConfigError
 from ponder.search.tree import SMALLEST_BLOCK
@@ -12,14 +13,12 @@ from ponder.serve import params
 from ponder.serve.params import RAW
 from ponder.serve.refusal import Refusal, invalid, unsupported
 from ponder.serve.settings import Settings
-from ponder.serve.thoughts import without_thoughts
-from ponder.serve.wire import Body, ChatBody, Item, Part, ResponsesBody, Turn
+from ponder.serve.turns import chat_said, response_said, whole_text
+from ponder.serve.wire import Body, ChatBody, ResponsesBody
 from ponder.serve.worker import Done
 from ponder.text.effort import Budget, effort_named, smallest_effort, within
 from ponder.think import Request
 from ponder.types import Effort, Ended, Message
-
-TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,8 @@ class Ask:
     """Whether the search's tree is told."""
     removed: tuple[str, ...] = ()
     """Reasoning items of earlier turns that were left out."""
+    items: tuple[Mapping[str, Any], ...] = ()
+    """Of a response, its own input, as it is kept."""
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -71,12 +72,12 @@ def chat_ask(body: ChatBody, settings: Settings) -> Ask:
     effort, budget, capped = _budget(body, settings, body.max_completion_tokens or body.max_tokens)
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     for text in stop:
-        _whole(text, "stop")
+        whole_text(text, "stop")
     if "" in stop:
         raise invalid("An empty text in 'stop' would end every answer before it begins.", "stop")
     return Ask(
         model=settings.model,
-        messages=tuple(_turn(turn, f"messages[{at}]") for at, turn in enumerate(body.messages)),
+        messages=chat_said(body).messages,
         effort=effort,
         budget=budget,
         capped=capped,
@@ -91,26 +92,29 @@ def chat_ask(body: ChatBody, settings: Settings) -> Ask:
     )
 
 
-def responses_ask(body: ResponsesBody, settings: Settings) -> Ask:
-    """A response's; raises Refusal where it cannot be answered."""
+def responses_ask(body: ResponsesBody, settings: Settings, earlier: Sequence[Mapping[str, Any]] = ()) -> Ask:
+    """A response's, behind the items of those it goes on from; raises Refusal where it cannot be answered."""
     ignored = _checked(body, settings)
-    for name in ("previous_response_id", "conversation", "background", "prompt"):
-        if getattr(body, name, None):
+    for name in ("conversation", "prompt"):
+        if (body.model_extra or {}).get(name):
             raise Refusal(
                 400,
-                f"Unsupported parameter: '{name}' is not supported by this server, which stores nothing. "
-                "Send the whole conversation as 'input'.",
+                f"Unsupported parameter: '{name}' is not supported by this server: go on from a response by "
+                "'previous_response_id', or send the whole conversation as 'input'.",
                 name,
                 "unsupported_parameter",
             )
+    if body.background and body.store is False:
+        raise invalid("'background' needs 'store': nobody could ask for the response.", "background")
     effort, budget, capped = _budget(body, settings, body.max_output_tokens)
-    messages, removed = _input(body)
+    id_ = secrets.token_hex(16)
+    said = response_said(body, id_, earlier)
     wanted = body.reasoning.summary if body.reasoning else None
     if wanted not in (None, "auto", "concise", "detailed", "none"):
         raise invalid(f"'reasoning.summary' is {wanted!r}: use auto, concise, detailed or none.", "reasoning.summary")
     return Ask(
         model=settings.model,
-        messages=messages,
+        messages=said.messages,
         effort=effort,
         budget=budget,
         capped=capped,
@@ -122,7 +126,9 @@ def responses_ask(body: ResponsesBody, settings: Settings) -> Ask:
         summaries=wanted != "none" and not (body.reasoning and body.reasoning.exclude),
         raw=settings.expose_thoughts and RAW in (body.include or ()),
         tree=params.TREE in (body.include or ()),
-        removed=removed,
+        removed=said.removed,
+        items=said.items,
+        id=id_,
     )
 
 
@@ -189,66 +195,3 @@ def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
 
 def _effort_name(body: Body) -> str:
     return "reasoning_effort" if isinstance(body, ChatBody) and body.reasoning_effort else "reasoning.effort"
-
-
-# What is asked
-
-
-def _input(body: ResponsesBody) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    """A response's conversation, and the reasoning items that were left out of it."""
-    first = (Message("system", _whole(body.instructions, "instructions")),) if body.instructions else ()
-    if isinstance(body.input, str):
-        return (*first, Message("user", body.input)), ()
-    messages = [_item(item, f"input[{at}]") for at, item in enumerate(body.input) if item.type != "reasoning"]
-    if not messages:
-        raise invalid("'input' holds no message.", "input")
-    return (*first, *messages), tuple(item.id or "" for item in body.input if item.type == "reasoning")
-
-
-def _item(item: Item, where: str) -> Message:
-    if item.type != "message":
-        raise invalid(f"Items of type {item.type!r} are not supported.", f"{where}.type", "unsupported_value")
-    if item.role is None:
-        raise invalid(f"Missing required parameter: '{where}.role'.", f"{where}.role", "missing_required_parameter")
-    return _message(item.role, item.content, where)
-
-
-def _turn(turn: Turn, where: str) -> Message:
-    if turn.role in ("tool", "function"):
-        raise invalid(
-            f"Unsupported value: '{where}.role' does not support '{turn.role}' with this model.",
-            f"{where}.role",
-            "unsupported_value",
-        )
-    return _message(turn.role, turn.content, where)
-
-
-def _message(role: str, content: str | Sequence[Part] | None, where: str) -> Message:
-    """One turn; of an assistant's, what the user saw. Thoughts in fields of their own were never read."""
-    text = _text(content, where)
-    match role:
-        case "assistant":
-            return Message("assistant", without_thoughts(text))
-        case "user":
-            return Message("user", text)
-        case _:
-            return Message("system", text)
-
-
-def _text(content: str | Sequence[Part] | None, where: str) -> str:
-    if content is None or isinstance(content, str):
-        return _whole(content or "", where)
-    for at, part in enumerate(content):
-        if part.type not in TEXT_PARTS:
-            name = f"{where}.content[{at}]"
-            raise invalid(f"'{name}' is of type {part.type!r}; this model reads text.", name, "unsupported_value")
-    return _whole("".join(part.text or part.refusal or "" for part in content), where)
-
-
-def _whole(text: str, where: str) -> str:
-    """The text, refused where it holds half a character, which no model reads."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as err:
-        raise invalid(f"'{where}' holds half a character at {err.start}: send whole ones.", where) from None
-    return text

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,6 +23,23 @@ OPEN_PATHS = ("/health", "/openapi.json")
 THINKING_PATHS = ("/v1/chat/completions", "/v1/responses")
 KNOWN_PATHS = (*OPEN_PATHS, *THINKING_PATHS, "/v1/models", "/metrics")
 RETRY_SECONDS = 1
+EVERYBODY = ""
+"""Whose responses are kept where no keys are asked for."""
+OWNER, PLACE = "ponder.owner", "ponder.place"
+"""In a request's scope."""
+
+
+@dataclass(eq=False)
+class Place:
+    """What a request holds while it is thought about; whoever thinks on after its reply takes it over."""
+
+    free: Callable[[], None]
+    taken: bool = False
+
+    def take(self) -> Callable[[], None]:
+        """Take it over; returns what gives it back."""
+        self.taken = True
+        return self.free
 
 
 @dataclass(eq=False)
@@ -75,14 +93,15 @@ class Gate:
             elif reply.status < 500:
                 log.exception("%s broke off", reply.id)
         finally:
-            path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+            path = _known(scope["path"])
             self.meter.replied(path, reply.status, time.monotonic() - reply.start)
 
     async def _let_in(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         headers = Headers(scope=scope)
         keys, path = self.settings.keys, scope["path"]
         thinks = scope["method"] == "POST" and path in THINKING_PATHS
-        if keys and not _open(scope["method"], path) and not keys.allow(headers.get("authorization")):
+        owner = keys.owner(headers.get("authorization")) if keys else EVERYBODY
+        if owner is None and not _open(scope["method"], path):
             await reply.refuse(Refusal(401, "The API key is missing or wrong.", code="invalid_api_key"))
             return
         try:
@@ -96,10 +115,12 @@ class Gate:
             await reply.refuse(Refusal(429, message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS))
             return
         self._count(thinks)
+        place = Place(lambda: self._count(-thinks))
         try:
-            await self.app(scope, _again(body, receive), reply.pass_on)
+            await self.app({**scope, OWNER: owner, PLACE: place}, _again(body, receive), reply.pass_on)
         finally:
-            self._count(-thinks)
+            if not place.taken:
+                place.free()
 
     def _count(self, more: int) -> None:
         self._thinking += more
@@ -132,6 +153,16 @@ class Gate:
 def _open(method: str, path: str) -> bool:
     """Whether a request needs no key; the page is open, because it asks for the key."""
     return path in OPEN_PATHS or (method == "GET" and (path == "/" or path.startswith("/page/")))
+
+
+def _known(path: str) -> str:
+    """A path's name in the numbers, which must not be as many as there are ids."""
+    if path in KNOWN_PATHS:
+        return path
+    for prefix, name in {"/v1/responses/": "/v1/responses/{id}", "/v1/models/": "/v1/models/{id}"}.items():
+        if path.startswith(prefix):
+            return name
+    return "other"
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

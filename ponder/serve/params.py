@@ -11,7 +11,8 @@ HONOURED: Mapping[type[Body], set[str]] = {
     ChatBody: _BOTH
     | {"messages", "reasoning_effort", "max_completion_tokens", "max_tokens", "n", "stop", "thinking"}
     | {"chat_template_kwargs"},
-    ResponsesBody: _BOTH | {"input", "instructions", "max_output_tokens", "metadata"},
+    ResponsesBody: _BOTH
+    | {"input", "instructions", "max_output_tokens", "metadata", "previous_response_id", "store", "background"},
 }
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
@@ -24,7 +25,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "service_tier": ("auto", "default"),
     "truncation": ("disabled",),
-    "background": (False,),
     "store": (False,),
     "metadata": ({},),
     "modalities": (["text"],),

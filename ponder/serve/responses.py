@@ -1,13 +1,13 @@
 """Responses: the object, and its events while it is written, in the order that OpenAI's clients rely on."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.serve import sse, tree
 from ponder.serve.ask import Ask
-from ponder.serve.refusal import Refusal, refusal_of
+from ponder.serve.refusal import Refusal
 from ponder.serve.settings import Settings
 from ponder.serve.summaries import summary
 from ponder.serve.usage import responses_usage
@@ -26,6 +26,21 @@ class Paper:
     body: ResponsesBody
     settings: Settings
 
+    @property
+    def id(self) -> str:
+        """The response's."""
+        return f"resp_{self.ask.id}"
+
+    @property
+    def previous(self) -> str | None:
+        """The response that it goes on from."""
+        return self.body.previous_response_id
+
+    @property
+    def store(self) -> bool:
+        """Whether it is kept."""
+        return self.body.store is not False
+
     def begun(self) -> Json:
         """While it is being written."""
         return self._object("in_progress", [], None)
@@ -34,16 +49,20 @@ class Paper:
         """The whole, or what fit the client's limit."""
         cut, completion = self.ask.cut(done), done.completion
         output = [self.reasoning(completion.blocks)] if self.ask.thinks else []
-        output.append(self.message(completion.answer, cut=cut))
+        output.append(self.message(completion.answer, "incomplete" if cut else "completed"))
         told = self._object("incomplete" if cut else "completed", output, done)
         if self.ask.tree and completion.tree:
             told["x_ponder_tree"] = tree.told(completion.tree, discarded=self.settings.expose_thoughts)
         return told | {"incomplete_details": {"reason": "max_output_tokens"} if cut else None}
 
-    def failed(self, refusal: Refusal) -> Json:
-        """Where an error ended it."""
-        error = {"code": "server_error" if refusal.status >= 500 else "invalid_prompt", "message": refusal.message}
-        return self._object("failed", [], None) | {"error": error}
+    def part(self, status: str, blocks: Sequence[Block], answer: str | None) -> Json:
+        """What there is of one that is not finished: in_progress, cancelled or failed."""
+        writing = status == "in_progress"
+        thinking = "in_progress" if writing and answer is None else "completed"
+        output = [self.reasoning(blocks) | {"status": thinking}] if self.ask.thinks else []
+        if answer is not None:
+            output.append(self.message(answer, "in_progress" if writing else "incomplete"))
+        return self._object(status, output, None)
 
     def reasoning(self, blocks: Sequence[Block]) -> Json:
         """The item of a thought: its summaries, and, where they may be shown, the raw thoughts."""
@@ -54,9 +73,8 @@ class Paper:
             item["content"] = [{"type": "reasoning_text", "text": block.thoughts} for block in blocks]
         return item
 
-    def message(self, text: str | None, *, cut: bool = False) -> Json:
+    def message(self, text: str | None, status: str) -> Json:
         """The item of the answer; of one that has not begun, without text."""
-        status = "in_progress" if text is None else "incomplete" if cut else "completed"
         item: Json = {"type": "message", "id": f"msg_{self.ask.id}", "role": "assistant", "status": status}
         return item | {"content": [] if text is None else [output_text(text)]}
 
@@ -66,7 +84,7 @@ class Paper:
             {"id": id_, "type": "reasoning", "action": "removed", "reason": "turn_boundary"} for id_ in ask.removed
         ]
         return {
-            "id": f"resp_{ask.id}",
+            "id": self.id,
             "object": "response",
             "created_at": ask.created,
             "completed_at": int(time.time()) if status == "completed" else None,
@@ -74,7 +92,7 @@ class Paper:
             "incomplete_details": None,
             "error": None,
             "model": ask.model,
-            "previous_response_id": None,
+            "previous_response_id": self.previous,
             "instructions": body.instructions,
             "output": output,
             "tools": [],
@@ -95,8 +113,8 @@ class Paper:
             "usage": responses_usage(done.completion.tokens, self.settings.price) if done else None,
             "max_output_tokens": body.max_output_tokens,
             "max_tool_calls": None,
-            "store": False,
-            "background": False,
+            "store": self.store,
+            "background": bool(body.background),
             "service_tier": "default",
             "metadata": body.metadata or {},
             "safety_identifier": None,
@@ -120,8 +138,30 @@ class Script:
     raw: int = 0
     """Raw thoughts so far."""
     blocks: list[Block] = field(default_factory=list[Block])
-    answering: bool = False
-    answer: str = ""
+    answer: str | None = None
+    """None before it has begun."""
+    done: Done | None = None
+    ended: Json | None = None
+    """The whole, once it is over."""
+
+    @property
+    def whole(self) -> Json:
+        """The response's object, as far as it is written."""
+        return self.ended or self.paper.part("in_progress", self.blocks, self.answer)
+
+    def lines(self, event: Event) -> Iterator[bytes]:
+        """What is told of an event."""
+        match event:
+            case Folded(block):
+                return self.folded(block)
+            case Told(text):
+                return self.told(text)
+            case Done():
+                return self.finish(event)
+            case Tried():
+                return iter((self.event(tree.GROWN, node=tree.grown(event)),))
+            case Begun():
+                return iter(())
 
     def event(self, kind: str, **more: Any) -> bytes:
         """The next event."""
@@ -160,67 +200,44 @@ class Script:
 
     def told(self, text: str) -> Iterator[bytes]:
         """More of the answer, which ends the thought where it is the first of it."""
-        if not self.answering:
+        if self.answer is None:
             yield from self._answering()
-        self.answer += text
+        self.answer = (self.answer or "") + text
         if text:
             yield self.event("response.output_text.delta", **self._place(), delta=text, logprobs=[])
 
     def finish(self, done: Done) -> Iterator[bytes]:
         """The end, however it ended."""
         yield from self.told("")
-        whole, part = self.paper.finished(done), output_text(self.answer)
-        yield self.event("response.output_text.done", **self._place(), text=self.answer, logprobs=[])
-        yield self.event("response.content_part.done", **self._place(), part=part)
+        self.done, self.ended = done, self.paper.finished(done)
+        whole = self.ended
+        answer = whole["output"][-1]["content"][0]
+        yield self.event("response.output_text.done", **self._place(), text=answer["text"], logprobs=[])
+        yield self.event("response.content_part.done", **self._place(), part=answer)
         index = int(self.paper.ask.thinks)
         yield self.event("response.output_item.done", output_index=index, item=whole["output"][index])
         yield self.event(f"response.{whole['status']}", response=whole)
 
+    def cancel(self) -> Iterator[bytes]:
+        """The end, by whoever asked for it; there is no event of its own for that."""
+        self.ended = self.paper.part("cancelled", self.blocks, self.answer)
+        yield self.event("response.incomplete", response=self.ended)
+
     def fail(self, refusal: Refusal) -> Iterator[bytes]:
         """The end, by an error: for clients that read OpenAI's error events, and for those that raise its errors."""
         yield self.event("error", code=refusal.code, message=refusal.message, param=refusal.param)
-        yield self.event("response.failed", response=self.paper.failed(refusal))
+        error = {"code": "server_error" if refusal.status >= 500 else "invalid_prompt", "message": refusal.message}
+        self.ended = self.paper.part("failed", self.blocks, self.answer) | {"error": error}
+        yield self.event("response.failed", response=self.ended)
 
     def _answering(self) -> Iterator[bytes]:
-        self.answering = True
         if self.paper.ask.thinks:
             item = self.paper.reasoning(self.blocks)
             yield self.event("response.output_item.done", output_index=0, item=item)
-        item, at = self.paper.message(None), self._place()
+        item, at = self.paper.message(None, "in_progress"), self._place()
         yield self.event("response.output_item.added", output_index=at["output_index"], item=item)
         yield self.event("response.content_part.added", **at, part=output_text(""))
 
     def _place(self) -> Json:
         ask = self.paper.ask
         return {"item_id": f"msg_{ask.id}", "output_index": int(ask.thinks), "content_index": 0}
-
-
-async def told(paper: Paper, events: AsyncGenerator[tuple[int, Event]]) -> AsyncGenerator[bytes]:
-    """A response as it is written; closes `events`."""
-    script = Script(paper)
-    try:
-        for line in script.begin():
-            yield line
-        async for _, event in events:
-            for line in _lines(script, event):
-                yield line
-    except Exception as err:  # the status was sent long ago: an error can only be told in the stream
-        for line in script.fail(refusal_of(err)):
-            yield line
-    finally:
-        await events.aclose()
-    yield sse.DONE
-
-
-def _lines(script: Script, event: Event) -> Iterator[bytes]:
-    match event:
-        case Folded(block):
-            return script.folded(block)
-        case Told(text):
-            return script.told(text)
-        case Done():
-            return script.finish(event)
-        case Tried():
-            return iter((script.event(tree.GROWN, node=tree.grown(event)),))
-        case Begun():
-            return iter(())

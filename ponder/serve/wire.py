@@ -38,6 +38,7 @@ class Item(Open):
     id: str | None = None
     role: Literal["developer", "system", "user", "assistant"] | None = None
     content: str | list[Part] | None = None
+    encrypted_content: str | None = None
 
 
 class Reasoning(Open):
@@ -116,8 +117,10 @@ class ResponsesBody(Body):
     instructions: str | None = None
     max_output_tokens: Count | None = None
     text: TextSettings | None = None
-    include: list[str] | None = None
-    previous_response_id: str | None = None
+    include: Annotated[list[str], Field(max_length=16)] | None = None
+    previous_response_id: Annotated[str, Field(max_length=64)] | None = None
+    store: bool | None = None
+    background: bool | None = None
 
 
 class Told(BaseModel):

@@ -254,7 +254,7 @@ def test_models_health_numbers_and_description(micro: Serve) -> None:
     assert 'ponder_requests_total{path="/v1/chat/completions",status="200"} 1.0' in numbers
     described = served.get("/openapi.json").json()
     posts = {path for path, operations in described["paths"].items() if "post" in operations}
-    assert posts == {CHAT, RESPONSES}
+    assert posts == {CHAT, RESPONSES, f"{RESPONSES}/{{id}}/cancel"}
     chat = described["paths"][CHAT]["post"]["responses"]["200"]["content"]
     assert chat["application/json"]["schema"] == {"type": "object"} and "text/event-stream" in chat
     for path in described["paths"].values():

@@ -110,7 +110,7 @@ def test_what_has_no_effect_is_named(serve: Serve) -> None:
     ):
         assert "x-ignored-params" not in quiet.headers
     told = served.respond(store=True, include=["reasoning.encrypted_content"], reasoning={"context": "all_turns"})
-    assert told.headers["x-ignored-params"] == "include, reasoning.context, store" and told.json()["store"] is False
+    assert told.headers["x-ignored-params"] == "include, reasoning.context" and told.json()["store"] is True
 
 
 def test_strict_speaks_as_o1_did(serve: Serve) -> None:
