@@ -1,6 +1,6 @@
 """The report: every number of an evaluation with its interval, its seed and its command, and the pictures of them.
 
-One page that loads nothing and runs nothing; all texts are escaped, and the page's own policy forbids the rest.
+One page that stands alone; all texts are escaped.
 """
 
 from base64 import b64encode
@@ -8,47 +8,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from shlex import quote
-from string import Template
 from typing import Any
 
 from ponder.evaluate.plots import DARK, LIGHT, Price, curve_figure, effort_figure
 from ponder.evaluate.records import Record
 from ponder.evaluate.run import BY_EFFORT, DIRECT, SINGLE
 from ponder.evaluate.scaling import COVERAGE, Curve, Point, Setting, by_effort, curves, difference
+from ponder.text.document import document
 from ponder.text.effort import AUTO, usual_width
 
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --ink: #1d2129; --dim: #667085; --paper: #fff; --line: #dfe3ea; --bad: #b42318 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --paper: #12151b; --line: #2c323d;
-  --bad: #f97066 } }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 78rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif }
+_STYLE = """
 h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2.2rem 0 .5rem }
-p { max-width: 60rem } .dim { color: var(--dim) }
-img { max-width: 100%; height: auto }
+p { max-width: 60rem }
+img { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: .8rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
 th, td { padding: .22rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
 th { color: var(--dim); font-weight: 600 } td:first-child, th:first-child, .left { text-align: left }
-.bad { color: var(--bad); font-weight: 600 }
+td.bad { font-weight: 600 }
 pre { overflow-x: auto; font-size: .82rem; border-left: 3px solid var(--line); padding-left: .8rem }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p class="dim">$about</p>
-$parts
-</body>
-</html>
-""")
+"""
 
 
 @dataclass(frozen=True)
@@ -95,7 +74,9 @@ def make_report(records: Sequence[Record], price: Price | None = None, *, comman
     parts += [*_drops(found, settings), *_fits(found, settings), *_numbers([*found, *efforts], settings, price)]
     again = [*commands, *([command] if command else [])]
     parts += ["<h2>Commands</h2>", f"<pre>{_text(chr(10).join(again))}</pre>"]
-    page = _PAGE.substitute(title=_text(_heading(records)), about=_text(_about(records)), parts="\n".join(parts))
+    title = _heading(records)
+    head = [f"<h1>{_text(title)}</h1>", f'<p class="dim">{_text(_about(records))}</p>']
+    page = document(title, _STYLE, "\n".join([*head, *parts]))
     return Report(found, efforts, price, again, pictures, page)
 
 

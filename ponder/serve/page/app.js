@@ -168,10 +168,11 @@ async function run(turn, start) {
       for await (const event of source(mine.signal)) {
         take(turn, event);
         changed(turn);
+        if (turn.state === "stopped") giveUp(turn); // it was stopped before it had a name to cancel it by
       }
       if (running(turn)) throw new Failure("The answer ended too early.");
     } catch (error) {
-      if (mine.signal.aborted) break;
+      if (mine.signal.aborted || !running(turn)) break;
       if (turn.seq > before) tries = 0;
       if (!(await again(turn, error, tries, mine.signal))) break;
       tries += 1;
@@ -220,12 +221,19 @@ async function grade(turn) {
 
 function stop() {
   const turn = chat.turns.at(-1);
-  stopping?.abort("stopped");
-  if (turn && running(turn)) {
-    if (lasting && turn.response) cancel(turn.response).catch(() => {});
-    end(turn, "stopped");
-    update(turn);
-  }
+  const request = stopping;
+  stopping = null;
+  if (!turn || !running(turn)) return;
+  end(turn, "stopped");
+  if (turn.response) giveUp(turn);
+  if (turn.response || !lasting) request?.abort("stopped");
+  update(turn);
+  busy();
+}
+
+/** Have the server end what nobody waits for. */
+function giveUp(turn) {
+  if (lasting) cancel(turn.response).catch(() => {}); // it may have ended by itself
 }
 
 // What is shown

@@ -73,7 +73,7 @@ function placed(nodes, known) {
 
 function draw(nodes, known, choose) {
   const { places, root, below, rows, columns } = placed(nodes, known);
-  const step = Math.max(44, Math.min(150, 900 / Math.max(columns, 1)));
+  const step = Math.max(44, Math.min(150, (0.85 * Math.min(innerWidth, 1100)) / Math.max(columns, 1)));
   const svg = shape("svg", { width: 2 * EDGE + columns * step, height: 2 * EDGE + (rows - 1) * ROW, role: "group", "aria-label": "Candidates" });
   const at = (place) => [EDGE + place.x * step, EDGE + place.y * ROW];
   const lines = shape("g", { class: "lines" });
