@@ -2,10 +2,9 @@
 
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,18 +12,21 @@ from ponder.cli import models, output
 from ponder.cli.models import (
     DeviceOption,
     ModelOption,
-    TemperatureOption,
     UpstreamDialectOption,
     UpstreamKeyOption,
     UpstreamModelOption,
     UpstreamOption,
     UpstreamWindowOption,
 )
-from ponder.cli.think import SearchOption, WidthOption
+from ponder.cli.think import OwnSearchOption, OwnTemperatureOption, WidthOption, asked_plan
 from ponder.errors import ConfigError
 from ponder.search import check_plan
-from ponder.text.effort import Budget, Plan
+from ponder.text.effort import AUTO, Budget, Plan
 from ponder.types import Effort
+
+if TYPE_CHECKING:
+    from ponder.serve.models import Model
+    from ponder.serve.settings import Price
 
 GRACE_SECONDS = 30
 """So long streams may go on after the server was told to stop."""
@@ -54,9 +56,21 @@ def serve(
             metavar="NAME",
         ),
     ] = "reasoning_content",
-    temperature: TemperatureOption = 0.0,
-    search: SearchOption = "single",
-    samples: Annotated[int, typer.Option("--samples", min=1, help="How many candidates a search draws.")] = 1,
+    fast_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--fast-model",
+            help="Directory of a smaller model: for model auto, its value head says which questions it answers.",
+            show_default=False,
+            metavar="DIR",
+        ),
+    ] = None,
+    temperature: OwnTemperatureOption = None,
+    search: OwnSearchOption = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=1, help="How many candidates a search draws.", show_default="1; 16 for --search"),
+    ] = None,
     width: WidthOption = None,
     answer_tokens: Annotated[
         int, typer.Option("--answer-tokens", min=1, help="Tokens reserved for each answer.")
@@ -103,41 +117,48 @@ def serve(
 
     from ponder.serve.app import application
     from ponder.serve.keys import read_keys
+    from ponder.serve.models import Model, Models
     from ponder.serve.settings import REASONING_FIELDS, Settings
     from ponder.serve.store import MEMORY, Store
-    from ponder.serve.worker import Worker
 
     if reasoning_field not in REASONING_FIELDS:
         raise ConfigError(f"--reasoning-field {reasoning_field} is unknown: it is {', '.join(REASONING_FIELDS)}")
-    models.check_sampling(temperature, 1.0)
-    plan = Plan(search=search, samples=samples, width=width)
-    check_plan(plan, temperature)
+    models.check_sampling(temperature or 0.0, 1.0)
+    plan = asked_plan(search, samples, width)
+    if plan:
+        check_plan(plan, temperature or 0.0)
     keys = read_keys(api_key_file) if api_key_file else None
     costs = _price(price)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     file = store or (_store_file(port) if port else Path(MEMORY))
     kept = Store(file, store_days)
-    loaded = models.load(model, device, server)
+    main = models.load(model, device, server)
+    fast = models.load(fast_model, device) if fast_model else None
+    if fast and fast.name == main.name:
+        raise ConfigError(f"--fast-model is called {fast.name}, as the other one is: give one of them another name")
+    if AUTO in (main.name, fast.name if fast else ""):
+        raise ConfigError(f"a model is called {AUTO}, which is what chooses among them: give it another name")
+
+    def served(loaded: models.Model) -> Model:
+        return _served(loaded, plan, answer_tokens, temperature, costs)
+
     settings = Settings(
-        model=loaded.name,
-        direct=loaded.style == "direct",
-        search=search,
-        budgets=_budgets(plan, answer_tokens),
-        temperature=temperature,
         expose_thoughts=expose_thoughts,
         strict=strict,
         reasoning_field=reasoning_field,
         keys=keys,
-        price=costs,
         most_requests=requests,
     )
-    app = application(settings, Worker(loaded.sampler, loaded.dialect), kept)
+    app = application(settings, Models(served(main), served(fast) if fast else None), kept)
     if keys is None and host not in ("127.0.0.1", "::1", "localhost"):
         output.note("anybody who can reach this address is let in: --api-key-file closes it", style="yellow")
     if str(file) != MEMORY:
         output.note(f"responses are kept for {store_days:g} days in {file}; requests can say store: false")
-    output.note(f"{loaded.name} at http://{host}:{listening.getsockname()[1]}/v1; Ctrl-C stops it")
+    if fast and _unrouted(fast):
+        output.note(f"model auto cannot choose: {_unrouted(fast)}", style="yellow")
+    names = " and ".join(one.name for one in (main, fast) if one)
+    output.note(f"{names} at http://{host}:{listening.getsockname()[1]}/v1; Ctrl-C stops it")
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS)
     uvicorn.Server(config).run(sockets=[listening])
 
@@ -148,11 +169,38 @@ def _store_file(port: int) -> Path:
     return Path(state) / "ponder" / f"{port}.sqlite"
 
 
-def _budgets(plan: Plan, answer: int) -> Mapping[Effort, Budget]:
-    return {effort: replace(plan.budget(effort), answer=answer) for effort in Effort}
+def _served(
+    loaded: models.Model, plan: Plan | None, answer: int, temperature: float | None, price: "Price | None"
+) -> "Model":
+    """A loaded model as it is served; a plan that was asked for holds for all efforts, in place of its own."""
+    from ponder.serve.models import Model
+    from ponder.serve.worker import Worker
+
+    plans = {effort: plan or loaded.plan(effort) for effort in Effort}
+    why = _unrouted(loaded)
+    return Model(
+        name=loaded.name,
+        worker=Worker(loaded.sampler, loaded.dialect),
+        direct=loaded.style == "direct",
+        plans=plans,
+        budgets={effort: replace(own.budget(effort), answer=answer) for effort, own in plans.items()},
+        temperature=temperature,
+        router=None if why else loaded.router(),
+        unrouted=why,
+        price=price,
+    )
 
 
-def _price(given: str | None):
+def _unrouted(loaded: models.Model) -> str:
+    """Why a model does not choose efforts, in a sentence; empty where it does."""
+    try:
+        loaded.router()
+    except ConfigError as err:
+        return str(err)
+    return ""
+
+
+def _price(given: str | None) -> "Price | None":
     from ponder.serve.settings import Price
 
     if given is None:

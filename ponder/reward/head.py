@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ponder.errors import CheckpointError
+from ponder.engine.form import check_length
+from ponder.errors import CheckpointError, ContextError
 from ponder.interfaces import Prefix
 from ponder.model.checkpoint import Checkpoint
 from ponder.model.network import Masked
@@ -44,13 +45,19 @@ class HeadRater:
         return [found[index] for index in range(len(prefixes))]
 
     def context(self, prefix: Prefix) -> list[int]:
-        """The ids at the end of which a prefix is rated."""
+        """The ids at the end of which a prefix is rated; raises ContextError where the network reads less."""
         window, encode = self.checkpoint.config.fold_window, self.checkpoint.tokenizer.encode
-        if not prefix.blocks:
-            return encode(format.render_prompt(prefix.messages, prefix.effort))
-        *before, last = prefix.blocks
-        context = format.render_context(prefix.messages, prefix.effort, tuple(before), window)
-        return encode([*context, *format.render_block(last)])
+        longest = self.checkpoint.network.shape.max_position_embeddings
+        check_length(prefix, longest)
+        if prefix.blocks:
+            *before, last = prefix.blocks
+            context = format.render_context(prefix.messages, prefix.effort, tuple(before), window)
+            ids = encode([*context, *format.render_block(last)])
+        else:
+            ids = encode(format.render_prompt(prefix.messages, prefix.effort))
+        if len(ids) > longest:
+            raise ContextError(f"the prompt has {len(ids)} tokens, the model reads {longest}: shorten the prompt")
+        return ids
 
     @torch.inference_mode()
     def _read(self, contexts: Sequence[Sequence[int]]) -> list[Rating]:

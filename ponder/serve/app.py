@@ -22,6 +22,7 @@ from ponder.serve.ask import Ask, chat_ask, responses_ask
 from ponder.serve.desk import Desk
 from ponder.serve.gate import OWNER, PLACE, Gate
 from ponder.serve.meter import Meter
+from ponder.serve.models import Models
 from ponder.serve.refusal import Refusal, invalid, refusal_of
 from ponder.serve.settings import Settings
 from ponder.serve.site import add_site
@@ -29,7 +30,9 @@ from ponder.serve.sse import Events, Gone, Json, unless_gone
 from ponder.serve.store import Store
 from ponder.serve.usage import dollars, total
 from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
-from ponder.serve.worker import Done, Event, Worker
+from ponder.serve.worker import Done, Event
+from ponder.text.effort import AUTO
+from ponder.types import Effort
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": what}
@@ -58,10 +61,10 @@ STOPPED = PLAIN | {503: {"model": ErrorReply, "description": "The engine has sto
 
 @dataclass(frozen=True)
 class Api:
-    """The endpoints of one model."""
+    """The endpoints."""
 
     settings: Settings
-    worker: Worker
+    models: Models
     meter: Meter
     desk: Desk
     started: int = field(default_factory=lambda: int(time.time()))
@@ -73,7 +76,7 @@ class Api:
 
     async def chat(self, body: ChatBody, request: Request) -> Response:
         """Answer a conversation."""
-        ask = chat_ask(body, self.settings)
+        ask = await chat_ask(body, self.settings, self.models)
         events = self._events(ask)
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -86,7 +89,8 @@ class Api:
         """Answer a conversation, with summaries of the thought as an item of its own."""
         owner = request.scope[OWNER]
         body = await self.archive.resolved(body, owner)
-        ask = responses_ask(body, self.settings, await self.archive.before(body.previous_response_id, owner))
+        earlier = await self.archive.before(body.previous_response_id, owner)
+        ask = await responses_ask(body, self.settings, self.models, earlier)
         script = responses.Script(responses.Paper(ask, body, self.settings))
         free = request.scope[PLACE].take() if body.background else None
         writing = self.desk.write(script, self._events(ask), owner, free)
@@ -100,53 +104,56 @@ class Api:
         dones = [script.done] if script.done else None
         return Json(script.whole, headers=self._headers(ask, dones))
 
-    async def models(self) -> Response:
-        """The models that there are."""
-        return Json({"object": "list", "data": [self._model()]})
+    async def listed(self) -> Response:
+        """The models that there are, and ``auto`` where one of them can choose."""
+        return Json({"object": "list", "data": [self._model(name) for name in self.models.names]})
 
     async def model(self, id: str) -> Response:
         """One model."""
-        if id != self.settings.model:
-            raise Refusal(404, f"The model {id!r} does not exist.", "model", "model_not_found")
-        return Json(self._model())
+        self.models.check(id)
+        return Json(self._model(id))
 
     async def health(self) -> Response:
         """Whether the server can think."""
-        if not self.worker.alive:
+        if not all(model.worker.alive for model in self.models.all):
             raise Refusal(503, "The engine has stopped: restart the server.", code="engine_stopped")
-        return Json({"status": "ok", "model": self.settings.model, "version": __version__})
+        return Json({"status": "ok", "models": [model.name for model in self.models.all], "version": __version__})
 
     async def metrics(self) -> Response:
         """Numbers for Prometheus."""
         return Response(self.meter.text(), media_type=CONTENT_TYPE_LATEST)
 
-    def _model(self) -> dict[str, Any]:
-        return {"id": self.settings.model, "object": "model", "created": self.started, "owned_by": "ponder"}
+    def _model(self, name: str) -> dict[str, Any]:
+        own = next((model for model in self.models.all if model.name == name), None)
+        told = {"id": name, "object": "model", "created": self.started, "owned_by": "ponder"}
+        return told | {"x_ponder_efforts": own.efforts if own else [*map(str, Effort), AUTO]}
 
     def _events(self, ask: Ask) -> AsyncGenerator[tuple[int, Event]]:
-        return self.meter.watch(self.worker.events(ask.requests(), ask.stop, tree=ask.tree))
+        return self.meter.watch(ask.model.worker.events(ask.requests(), ask.stop, tree=ask.tree))
 
     def _stream(self, ask: Ask, lines: AsyncGenerator[bytes]) -> Response:
         return Events(lines, self._headers(ask), self.settings.ping_seconds)
 
     def _headers(self, ask: Ask, dones: list[Done] | None = None) -> dict[str, str]:
-        headers = {"x-ponder-effort": str(ask.effort)}
+        headers = {"x-ponder-model": quote(ask.model.name, safe=" "), "x-ponder-effort": str(ask.effort)}
+        headers["x-ponder-search"] = ask.search
         if ask.ignored:
             headers["x-ignored-params"] = ", ".join(quote(name[:64], errors="replace") for name in ask.ignored[:32])
-        if dones and self.settings.price:
-            headers["x-ponder-cost"] = dollars(total(dones), self.settings.price)
+        if dones and ask.model.price:
+            headers["x-ponder-cost"] = dollars(total(dones), ask.model.price)
         return headers
 
 
-def application(settings: Settings, worker: Worker, store: Store | None = None) -> ASGIApp:
-    """The server of one model; worker and store are closed with it. Without a store, what is kept dies with it."""
+def application(settings: Settings, models: Models, store: Store | None = None) -> ASGIApp:
+    """The server of some models; workers and store are closed with it. Without a store, what is kept dies with it."""
     desk = Desk(store or Store())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         yield
         await desk.stop(Refusal(503, "The server is stopping.", code="server_stopping"))
-        worker.close()
+        for model in models.all:
+            model.worker.close()
         desk.store.close()
 
     app = FastAPI(
@@ -158,7 +165,7 @@ def application(settings: Settings, worker: Worker, store: Store | None = None) 
         redirect_slashes=False,
         responses=ERRORS,
     )
-    api = Api(settings, worker, Meter(), desk)
+    api = Api(settings, models, Meter(), desk)
     posts = {"/v1/chat/completions": api.chat, "/v1/responses": api.respond}
     for path, answer in posts.items():
         app.add_api_route(path, answer, methods=["POST"], response_class=Json, responses=STREAMS)
@@ -167,11 +174,11 @@ def application(settings: Settings, worker: Worker, store: Store | None = None) 
     app.add_api_route(one, api.archive.delete, methods=["DELETE"], response_class=Json, responses=PLAIN)
     app.add_api_route(f"{one}/cancel", api.archive.cancel, methods=["POST"], response_class=Json, responses=PLAIN)
     app.add_api_route(f"{one}/input_items", api.archive.items, methods=["GET"], response_class=Json, responses=PLAIN)
-    for path, answer in {"/v1/models": api.models, "/v1/models/{id:path}": api.model}.items():
+    for path, answer in {"/v1/models": api.listed, "/v1/models/{id:path}": api.model}.items():
         app.add_api_route(path, answer, methods=["GET"], response_class=Json, responses=PLAIN)
     app.add_api_route("/metrics", api.metrics, methods=["GET"], response_class=PlainTextResponse)
     app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=STOPPED)
-    add_site(app, settings)
+    add_site(app, settings, models)
     for kind in (Refusal, PonderError, RequestValidationError, HTTPException, Gone, Exception):
         app.add_exception_handler(kind, _refuse)
     _describe(app)

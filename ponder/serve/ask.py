@@ -10,13 +10,14 @@ from ponder.errors import ConfigError
 from ponder.search.tree import SMALLEST_BLOCK
 from ponder.seeds import seed_for
 from ponder.serve import params
+from ponder.serve.models import Model, Models
 from ponder.serve.params import RAW
 from ponder.serve.refusal import Refusal, invalid, unsupported
 from ponder.serve.settings import Settings
-from ponder.serve.turns import chat_said, response_said, whole_text
+from ponder.serve.turns import Said, chat_said, response_said, whole_text
 from ponder.serve.wire import Body, ChatBody, ResponsesBody
 from ponder.serve.worker import Done
-from ponder.text.effort import Budget, effort_named, smallest_effort, within
+from ponder.text.effort import AUTO, Budget, effort_named, smallest_effort, within
 from ponder.think import Request
 from ponder.types import Effort, Ended, Message
 
@@ -25,7 +26,8 @@ from ponder.types import Effort, Ended, Message
 class Ask:
     """One request to think."""
 
-    model: str
+    model: Model
+    """Who answers."""
     messages: tuple[Message, ...]
     effort: Effort
     budget: Budget
@@ -66,25 +68,17 @@ class Ask:
         return done.completion.ended is Ended.CUT_OFF or (self.capped and done.forced)
 
 
-def chat_ask(body: ChatBody, settings: Settings) -> Ask:
+async def chat_ask(body: ChatBody, settings: Settings, models: Models) -> Ask:
     """A chat completion's; raises Refusal where it cannot be answered."""
-    ignored = _checked(body, settings)
-    effort, budget, capped = _budget(body, settings, body.max_completion_tokens or body.max_tokens)
+    ignored = _checked(body, settings, models)
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     for text in stop:
         whole_text(text, "stop")
     if "" in stop:
         raise invalid("An empty text in 'stop' would end every answer before it begins.", "stop")
+    said = chat_said(body)
     return Ask(
-        model=settings.model,
-        messages=chat_said(body).messages,
-        effort=effort,
-        budget=budget,
-        capped=capped,
-        search=settings.search,
-        temperature=settings.temperature if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        seed=body.seed,
+        **await _how(body, models, said, body.max_completion_tokens or body.max_tokens),
         choices=body.n or 1,
         stop=stop,
         ignored=ignored,
@@ -92,9 +86,11 @@ def chat_ask(body: ChatBody, settings: Settings) -> Ask:
     )
 
 
-def responses_ask(body: ResponsesBody, settings: Settings, earlier: Sequence[Mapping[str, Any]] = ()) -> Ask:
+async def responses_ask(
+    body: ResponsesBody, settings: Settings, models: Models, earlier: Sequence[Mapping[str, Any]] = ()
+) -> Ask:
     """A response's, behind the items of those it goes on from; raises Refusal where it cannot be answered."""
-    ignored = _checked(body, settings)
+    ignored = _checked(body, settings, models)
     for name in ("conversation", "prompt"):
         if (body.model_extra or {}).get(name):
             raise Refusal(
@@ -106,22 +102,13 @@ def responses_ask(body: ResponsesBody, settings: Settings, earlier: Sequence[Map
             )
     if body.background and body.store is False:
         raise invalid("'background' needs 'store': nobody could ask for the response.", "background")
-    effort, budget, capped = _budget(body, settings, body.max_output_tokens)
-    id_ = secrets.token_hex(16)
-    said = response_said(body, id_, earlier)
     wanted = body.reasoning.summary if body.reasoning else None
     if wanted not in (None, "auto", "concise", "detailed", "none"):
         raise invalid(f"'reasoning.summary' is {wanted!r}: use auto, concise, detailed or none.", "reasoning.summary")
+    id_ = secrets.token_hex(16)
+    said = response_said(body, id_, earlier)
     return Ask(
-        model=settings.model,
-        messages=said.messages,
-        effort=effort,
-        budget=budget,
-        capped=capped,
-        search=settings.search,
-        temperature=settings.temperature if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        seed=body.seed,
+        **await _how(body, models, said, body.max_output_tokens),
         ignored=ignored,
         summaries=wanted != "none" and not (body.reasoning and body.reasoning.exclude),
         raw=settings.expose_thoughts and RAW in (body.include or ()),
@@ -132,15 +119,9 @@ def responses_ask(body: ResponsesBody, settings: Settings, earlier: Sequence[Map
     )
 
 
-def _checked(body: Body, settings: Settings) -> tuple[str, ...]:
-    """The parameters without effect, of a request for the model that there is."""
-    if body.model != settings.model:
-        raise Refusal(
-            404,
-            f"The model {body.model!r} does not exist: there is {settings.model!r}.",
-            "model",
-            "model_not_found",
-        )
+def _checked(body: Body, settings: Settings, models: Models) -> tuple[str, ...]:
+    """The parameters without effect, of a request for a model that there is."""
+    models.check(body.model)
     names = params.ignored(body, raw=settings.expose_thoughts)
     if settings.strict:
         params.check_strictly(body, names)
@@ -149,28 +130,37 @@ def _checked(body: Body, settings: Settings) -> tuple[str, ...]:
     return names
 
 
-# How long to think
+# Who thinks, and for how long
 
 
-def _budget(body: Body, settings: Settings, most: int | None) -> tuple[Effort, Budget, bool]:
-    """Effort and budget, and whether the client's limit made that smaller."""
-    effort, tokens = _effort(body, settings)
-    if settings.direct and effort is not Effort.NONE:
+async def _how(body: Body, models: Models, said: Said, most: int | None) -> dict[str, Any]:
+    """The fields of an Ask that say so; `most` is the client's limit on everything."""
+    wanted, tokens = _effort(body)
+    model, effort = await models.choose(body.model, wanted, said.messages, _effort_name(body))
+    if model.direct and effort is not Effort.NONE:
         raise invalid(
-            f"Unsupported value: {settings.model} was taught to answer without thinking, so its only effort is 'none'.",
+            f"Unsupported value: {model.name} was taught to answer without thinking, so its only effort is 'none'.",
             _effort_name(body),
             "unsupported_value",
         )
-    budget = settings.budgets[effort]
+    search, budget, temperature = model.spent(effort, body.temperature)
     if tokens is not None:
-        budget = replace(budget, thinking=min(tokens, settings.budgets[Effort.MAX].thinking))
-    if most is None:
-        return effort, budget, False
-    smaller = within(budget, most)
-    return effort, smaller, smaller.thinking < budget.thinking
+        budget = replace(budget, thinking=min(tokens, model.budgets[Effort.MAX].thinking))
+    smaller = budget if most is None else within(budget, most)
+    return {
+        "model": model,
+        "messages": said.messages,
+        "effort": effort,
+        "budget": smaller,
+        "capped": smaller.thinking < budget.thinking,
+        "search": search,
+        "temperature": temperature,
+        "top_p": 1.0 if body.top_p is None else body.top_p,
+        "seed": body.seed,
+    }
 
 
-def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
+def _effort(body: Body) -> tuple[str | None, int | None]:
     """The effort that a request asks for, by whatever name, and its own number of thinking tokens."""
     reasoning = body.reasoning
     thinking, template = (body.thinking, body.chat_template_kwargs) if isinstance(body, ChatBody) else (None, None)
@@ -183,6 +173,8 @@ def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
     named = named if named is not None else reasoning.effort if reasoning else None
     tokens = reasoning.max_tokens if reasoning else None
     tokens = tokens if tokens is not None else thinking.budget_tokens if thinking else None
+    if named == AUTO:
+        return AUTO, tokens
     if named is not None:
         try:
             return effort_named(named), tokens
@@ -190,7 +182,7 @@ def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
             raise invalid(f"Invalid value: {err}.", _effort_name(body)) from None
     if off:
         return Effort.NONE, None
-    return (settings.effort if tokens is None else smallest_effort(tokens)), tokens
+    return (None if tokens is None else smallest_effort(tokens)), tokens
 
 
 def _effort_name(body: Body) -> str:

@@ -23,7 +23,7 @@ def completion(ask: Ask, dones: Sequence[Done], settings: Settings) -> dict[str,
     return {
         **_head(ask, "chat.completion"),
         "choices": [_choice(ask, at, done, settings) for at, done in enumerate(dones)],
-        "usage": chat_usage(total(dones), settings.price),
+        "usage": chat_usage(total(dones), ask.model.price),
     }
 
 
@@ -62,7 +62,7 @@ async def chunks(
                 case Begun() | Folded() | Tried():
                     pass
         if usage:
-            counts = chat_usage(total([dones[index] for index in range(ask.choices)]), settings.price)
+            counts = chat_usage(total([dones[index] for index in range(ask.choices)]), ask.model.price)
             yield sse.event({**head, "choices": [], "usage": counts})
     except Exception as err:  # the status was sent long ago: an error can only be told in the stream
         yield sse.event(refusal_of(err).to_json())
@@ -72,7 +72,8 @@ async def chunks(
 
 
 def _head(ask: Ask, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{ask.id}", "object": kind, "created": ask.created, "model": ask.model}
+    who = {"model": ask.model.name, "reasoning_effort": str(ask.effort)}
+    return {"id": f"chatcmpl-{ask.id}", "object": kind, "created": ask.created, **who}
 
 
 def _finish(ask: Ask, done: Done) -> str:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from ponder.errors import ConfigError
 from ponder.search import ONE_CHAIN
+from ponder.serve.models import Models
 from ponder.serve.refusal import Refusal, invalid
 from ponder.serve.settings import Settings
 from ponder.tasks import TASKS, make, task_named
@@ -73,6 +74,7 @@ class Site:
     """The page's own paths."""
 
     settings: Settings
+    models: Models
     files: Mapping[str, File]
 
     async def index(self, request: Request) -> Response:
@@ -87,11 +89,10 @@ class Site:
 
     async def about(self) -> Response:
         """What the page can offer."""
-        settings = self.settings
-        efforts = [Effort.NONE] if settings.direct else list(Effort)
-        told = {"efforts": efforts, "effort": settings.effort, "search": settings.search}
-        searches = settings.search not in ONE_CHAIN
-        return _json(told | {"thoughts": settings.expose_thoughts, "tree": searches})
+        spent = [model.spent(effort, None) for model in self.models.all for effort in Effort]
+        searches = any(search not in ONE_CHAIN for search, _, _ in spent)
+        told = {"effort": self.models.main.effort, "thoughts": self.settings.expose_thoughts, "tree": searches}
+        return _json(told)
 
     async def examples(self, draw: int = 0) -> Response:
         """A problem of every task; another number draws others, the next harder ones."""
@@ -129,9 +130,9 @@ def _json(value: Any) -> Response:
     return JSONResponse(value, headers=dict(HEADERS))
 
 
-def add_site(app: FastAPI, settings: Settings) -> None:
+def add_site(app: FastAPI, settings: Settings, models: Models) -> None:
     """Give an application the page."""
-    site = Site(settings, read_files())
+    site = Site(settings, models, read_files())
     gets = {"/": site.index, "/page/about.json": site.about, "/page/examples.json": site.examples}
     for path, answer in (gets | {"/page/{name}": site.file}).items():
         app.add_api_route(path, answer, methods=["GET"], include_in_schema=False)

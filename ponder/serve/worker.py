@@ -6,9 +6,10 @@ answer as Told, and Done. Whoever stops listening has cancelled the thought, and
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
@@ -20,6 +21,7 @@ from ponder.text.stream import Delta, Stream
 from ponder.think import Request, think_one
 from ponder.types import Block, Completion, Ended, Rating
 
+T = TypeVar("T")
 LIVE = ("direct", "single")
 """Searches that keep everything they try, so that it can be shown at once; of the others only the end is."""
 
@@ -222,6 +224,16 @@ class Worker:
         finally:
             for future in futures:
                 future.cancel()
+
+    async def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine comes to in the thread that thinks, where networks may be used."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if future.cancelled():
+                raise SamplerError("the server is stopping") from None
+            raise
 
     def close(self) -> None:
         """Give up every thought and end the thread."""

@@ -18,11 +18,12 @@ from starlette.types import ASGIApp
 from ponder.engine.scripted import ScriptedSampler
 from ponder.interfaces import Sampler
 from ponder.serve.app import application
+from ponder.serve.models import Model, Models
 from ponder.serve.settings import Settings
 from ponder.serve.store import Store
 from ponder.serve.worker import Worker
 from ponder.text import format
-from ponder.text.effort import Budget
+from ponder.text.effort import Budget, Plan
 from ponder.types import Block, Effort
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -103,6 +104,17 @@ def _events(reply: httpx.Response) -> list[dict[str, Any]]:
 Serve = Callable[..., Served]
 
 
+def served(worker: Worker, store: Store, given: dict[str, Any]) -> Served:
+    """An application of one model, from the settings of both."""
+    own = {"direct", "plans", "budgets", "temperature", "router", "unrouted", "price", "fast"} & set(given)
+    how = {name: given.pop(name) for name in own}
+    if search := given.pop("search", None):
+        how["plans"] = {effort: Plan(search=search) for effort in Effort}
+    fast = how.pop("fast", None)
+    models = Models(Model(name="m", worker=worker, **how), fast)
+    return Served(application(Settings(**given), models, store), worker, store)
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serves a sampler, or a script for all prompts."""
@@ -117,7 +129,7 @@ def serve() -> Iterator[Serve]:
     ) -> Served:
         worker, store = Worker(sampler or ScriptedSampler(AnyPrompt(script)), dialect), store or Store()
         opened.extend((worker, store))
-        return Served(application(Settings(**({"model": "m"} | settings)), worker, store), worker, store)
+        return served(worker, store, settings)
 
     yield make
     for one in opened:
@@ -183,8 +195,7 @@ def micro(micro_checkpoint: Path) -> Iterator[Serve]:
     worker, store = Worker(LocalSampler(load_checkpoint(micro_checkpoint))), Store()
 
     def make(**settings: Any) -> Served:
-        app = application(Settings(**({"model": "m", "budgets": SMALL} | settings)), worker, store)
-        return Served(app, worker, store)
+        return served(worker, store, {"budgets": SMALL} | settings)
 
     yield make
     worker.close()

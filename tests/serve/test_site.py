@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import ponder.serve
 from ponder.serve.keys import Keys
 from ponder.tasks import TASKS
-from ponder.text import format
-from ponder.types import Effort
 
 if TYPE_CHECKING:
     from tests.serve.conftest import Serve
@@ -61,9 +59,11 @@ def test_there_is_an_example_of_every_task_and_it_is_graded_exactly(serve: Serve
 
 
 def test_it_says_what_can_be_chosen(serve: Serve) -> None:
-    assert serve().get("/page/about.json").json()["efforts"] == list(Effort)
-    direct = serve(format.render((), "4"), direct=True, expose_thoughts=True).get("/page/about.json").json()
-    assert direct["efforts"] == ["none"] and direct["effort"] == "none" and direct["thoughts"]
+    about = serve().get("/page/about.json").json()
+    assert about == {"effort": "medium", "thoughts": False, "tree": False}
+    told = serve(direct=True, expose_thoughts=True).get("/page/about.json").json()
+    assert told["effort"] == "none" and told["thoughts"]
+    assert serve(search="majority", temperature=1.0).get("/page/about.json").json()["tree"]
 
 
 def test_the_page_needs_no_key_but_asking_does(serve: Serve) -> None:

@@ -12,7 +12,8 @@ const SPEAK_EVERY = 2500;
 const AGAIN = [300, 1000, 3000, 8000]; // before each further try to reach a stream again
 
 const chat = { id: "", turns: [], views: new Map() };
-let about = { efforts: [], effort: "medium", thoughts: false };
+let about = { effort: "medium", thoughts: false, tree: false };
+let efforts = {}; // by the names of models
 let lasting = true; // whether the server keeps responses, so that a stream can be taken up again
 let stopping = null; // ends the request that is under way
 let following = true; // whether the end of the conversation is in view
@@ -100,8 +101,9 @@ function ask(question, example = null) {
 function retry(turn, effort) {
   cutAt(turn);
   if (effort === "more") {
-    const next = about.efforts[about.efforts.indexOf(turn.by?.effort ?? turn.effort) + 1];
-    if (next) at("effort").value = next;
+    const names = [...at("effort").options].map((one) => one.value);
+    const next = names[names.indexOf(turn.by?.effort ?? turn.effort) + 1];
+    if (next && next !== "auto") at("effort").value = next;
   }
   ask(turn.question, turn.example);
 }
@@ -318,10 +320,18 @@ function fill(select, options, wanted) {
 async function loadModels() {
   try {
     const { data } = await read("/v1/models");
-    fill(at("model"), data.map((model) => model.id), choices().model);
+    efforts = Object.fromEntries(data.map((model) => [model.id, model.x_ponder_efforts]));
+    fill(at("model"), Object.keys(efforts), choices().model);
+    loadEfforts();
   } catch (error) {
     if (error.status !== 401) throw error; // the first question will ask for the key
   }
+}
+
+function loadEfforts() {
+  const offered = efforts[at("model").value] ?? [];
+  const wanted = choices().effort;
+  fill(at("effort"), offered, offered.includes(wanted) ? wanted : about.effort);
 }
 
 async function loadExamples(draw) {
@@ -336,7 +346,6 @@ async function start() {
   useKey(chosen.key ?? "");
   at("raw").checked = Boolean(chosen.raw);
   about = await read("/page/about.json");
-  fill(at("effort"), about.efforts, chosen.effort ?? about.effort);
   at("raw-pick").hidden = !about.thoughts;
   await loadModels();
   let draw = 0;
@@ -345,7 +354,11 @@ async function start() {
   open(location.hash.slice(1), { push: false });
 }
 
-for (const name of ["effort", "model"]) at(name).addEventListener("change", () => choose({ [name]: at(name).value }));
+at("effort").addEventListener("change", () => choose({ effort: at("effort").value }));
+at("model").addEventListener("change", () => {
+  choose({ model: at("model").value });
+  loadEfforts();
+});
 at("raw").addEventListener("change", () => choose({ raw: at("raw").checked }));
 at("question").addEventListener("input", grow);
 at("question").addEventListener("keydown", (event) => {

@@ -111,7 +111,7 @@ export class TurnView {
     this.fold.setAttribute("aria-expanded", open);
     this.clip.inert = !open;
     const tried = turn.tree?.nodes.length ?? 0;
-    this.tree.hidden = !tried;
+    this.tree.hidden = !tried || !branches(turn.tree);
     this.tree.textContent = `Tree of ${grouped(tried)}`;
     if (!thinking) {
       const tokens = turn.usage?.output_tokens_details?.reasoning_tokens;
@@ -209,6 +209,11 @@ export class TurnView {
     this.asked.replaceWith(form);
     box.focus();
   }
+}
+
+/** Whether anything was tried side by side: a single chain is no tree. */
+function branches({ nodes }) {
+  return new Set(nodes.map((node) => node.parent)).size < nodes.length;
 }
 
 function step(text, raw) {
