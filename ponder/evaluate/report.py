@@ -10,7 +10,7 @@ from html import escape
 from shlex import quote
 from typing import Any
 
-from ponder.evaluate.plots import DARK, LIGHT, Price, curve_figure, effort_figure
+from ponder.evaluate.plots import DARK, DPI, LIGHT, Price, curve_figure, effort_figure
 from ponder.evaluate.records import Record
 from ponder.evaluate.run import BY_EFFORT, DIRECT, SINGLE
 from ponder.evaluate.scaling import COVERAGE, Curve, Point, Setting, by_effort, curves, difference
@@ -256,7 +256,8 @@ def _picture(light: bytes, dark: bytes, title: str) -> str:
         return f"data:image/png;base64,{b64encode(png).decode()}"
 
     source = f'<source media="(prefers-color-scheme: dark)" srcset="{data(dark)}">'
-    return f'<picture>{source}<img src="{data(light)}" alt="{_text(title)}"></picture>'
+    width = int.from_bytes(light[16:20]) * 96 // DPI  # as a PNG's head tells it, in CSS pixels
+    return f'<picture>{source}<img src="{data(light)}" width="{width}" alt="{_text(title)}"></picture>'
 
 
 # --- what was computed ----------------------------------------------------------------------------------------------

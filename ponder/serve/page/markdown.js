@@ -284,7 +284,7 @@ function dollars(text, at, missing) {
   if (missing.has(open) || (!double && /\s|^$/.test(text[at + 1] ?? ""))) return null;
   for (let end = text.indexOf(open, at + open.length + 1); end >= 0; end = text.indexOf(open, end + 1)) {
     if (text[end - 1] === "\\") continue;
-    if (!double && (/\s/.test(text[end - 1]) || /\d/.test(text[end + 1] ?? ""))) break;
+    if (!double && (/\s/.test(text[end - 1]) || /\d/.test(text[end + 1] ?? ""))) return null;
     return { node: formula(text.slice(at + open.length, end), double), end: end + open.length };
   }
   missing.add(open);

@@ -184,7 +184,7 @@ class Parser {
     if (has(OPERATORS, name)) return made("mo", OPERATORS[name]);
     if (has(BLANKS, name)) return blank(name);
     if (has(SUMS, name)) return set(made("mo", SUMS[name]), name.includes("int") ? {} : { "data-limits": "1" });
-    if (LIMITS.includes(name)) return set(made("mo", name), { "data-limits": "1", rspace: "0.17em" });
+    if (LIMITS.includes(name)) return set(made("mo", name), { "data-limits": "1", movablelimits: "true", rspace: "0.17em" });
     if (FUNCTIONS.includes(name)) return made("mrow", made("mi", name), set(made("mspace"), { width: "0.17em" }));
     if (has(ACCENTS, name)) return this.over(this.argument(), ACCENTS[name], name === "overbrace");
     if (has(BELOW, name)) return this.under(this.argument(), BELOW[name], name === "underbrace");

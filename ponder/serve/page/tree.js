@@ -3,17 +3,16 @@
 import { grouped, made } from "./view.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
-const ROW = 26;
 const EDGE = 34;
 const KINDS = { block: "a block", answer: "an answer", end: "the end of a thought", lost: "lost" };
 
-let drawn = null; // what the dialog shows: {dialog, turn, count, chosen}
+let drawn = null; // what the dialog shows: {dialog, turn, version, chosen}
 
 /** Open the tree of a turn; it goes on growing while the turn does. */
 export function showTree(dialog, turn) {
-  drawn = { dialog, turn, count: -1, chosen: null };
-  redraw(turn);
+  drawn = { dialog, turn, version: "", chosen: null };
   dialog.showModal();
+  redraw(turn);
 }
 
 /** Draw it anew, if it is open and this turn's. */
@@ -21,21 +20,23 @@ export function redraw(turn) {
   if (drawn?.turn !== turn || !turn.tree) return;
   const { nodes } = turn.tree;
   const version = `${nodes.length} ${Boolean(turn.tree.search)}`;
-  if (version === drawn.count) return;
-  drawn.count = version;
+  if (version === drawn.version || !drawn.dialog.open) return;
+  if (turn.tree.search && !drawn.version.endsWith("true")) drawn.chosen = null; // at the end all have other numbers
+  drawn.version = version;
   const known = new Map(nodes.map((node) => [node.id, node]));
   const detail = made("div", { class: "tree-detail", role: "status" });
-  const choose = (node) => {
-    drawn.chosen = node.id;
+  const show = (node) => {
     detail.replaceChildren(...described(node, known));
     for (const dot of picture.querySelectorAll(".dot")) dot.classList.toggle("chosen", dot.dataset.id === String(node.id));
   };
-  const picture = draw(nodes, known, choose);
+  const picture = draw(nodes, known, (node) => show(known.get((drawn.chosen = node.id))));
   const wide = made("div", { class: "tree-wide" }, picture);
   drawn.dialog.querySelector("#tree-body").replaceChildren(counts(turn), wide, detail);
-  const last = known.get(drawn.chosen) ?? nodes.filter((node) => node.kept).at(-1) ?? nodes.at(-1);
-  if (last) choose(last);
+  const kept = nodes.filter((node) => node.kept).at(-1);
+  const last = known.get(drawn.chosen) ?? kept ?? nodes.at(-1);
+  if (last) show(last);
   if (!turn.tree.search) wide.scrollLeft = wide.scrollWidth;
+  else if (kept) picture.querySelector(`[data-id="${kept.id}"]`).scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function counts(turn) {
@@ -74,8 +75,9 @@ function placed(nodes, known) {
 function draw(nodes, known, choose) {
   const { places, root, below, rows, columns } = placed(nodes, known);
   const step = Math.max(44, Math.min(150, (0.85 * Math.min(innerWidth, 1100)) / Math.max(columns, 1)));
-  const svg = shape("svg", { width: 2 * EDGE + columns * step, height: 2 * EDGE + (rows - 1) * ROW, role: "group", "aria-label": "Candidates" });
-  const at = (place) => [EDGE + place.x * step, EDGE + place.y * ROW];
+  const row = Math.max(17, Math.min(30, (0.55 * innerHeight - 2 * EDGE) / rows));
+  const svg = shape("svg", { width: 2 * EDGE + columns * step, height: 2 * EDGE + (rows - 1) * row, role: "group", "aria-label": "Candidates" });
+  const at = (place) => [EDGE + place.x * step, EDGE + place.y * row];
   const lines = shape("g", { class: "lines" });
   for (const node of [...nodes].sort((a, b) => Number(a.kept ?? 0) - Number(b.kept ?? 0))) {
     const [x, y] = at(places.get(node.id));
@@ -99,7 +101,8 @@ function question([x, y]) {
 function dot(node, [x, y], step, choose) {
   const kind = `dot ${node.kind} ${node.kept ? "kept" : ""}`;
   const group = shape("g", { class: kind, tabindex: "-1", role: "button", "aria-label": spokenOf(node), "data-id": node.id });
-  const fill = node.value === undefined ? {} : { fill: `hsl(${Math.round(130 * node.value)} 62% 45%)` };
+  const tone = node.kept === false ? "45% 58%" : "66% 43%"; // what was discarded is paler
+  const fill = node.value === undefined ? {} : { fill: `hsl(${Math.round(130 * node.value)} ${tone})` };
   const size = node.kind === "answer" ? { x: x - 7, y: y - 7, width: 14, height: 14, rx: 3 } : { cx: x, cy: y, r: 7 };
   group.append(shape(node.kind === "answer" ? "rect" : "circle", { ...size, ...fill, class: "mark" }));
   const title = node.kept ? (node.headline ?? (node.kind === "answer" ? node.answer : "")) : "";
