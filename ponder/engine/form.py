@@ -88,7 +88,8 @@ def extension(
     limit = written.job.limit
     segment = Segment(written.job.context, written.tokens, written.logprobs, (limit.thinking, limit.answer))
     after, before = (Rating(*found) if found else None for found in (written.after, written.before))
-    return Extension(block, answer, ended, segment, after, before, last=last)
+    known = written.job.known or 0
+    return Extension(block, answer, ended, segment, after, before, last=last, known=known)
 
 
 def pieces(ids: Sequence[int], markers: Mapping[int, str], tokenizer: Decoder) -> Iterator[Piece]:

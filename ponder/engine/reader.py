@@ -33,6 +33,8 @@ class Read(NamedTuple):
     """(V,), of what comes first."""
     rating: tuple[float, float] | None
     """Value and validity at its end, where there is a head."""
+    known: int
+    """So many of its first tokens did not have to be computed."""
 
 
 def version_of(network: Causal) -> int:
@@ -78,7 +80,7 @@ class Reader:
         for (context, (shared, _)), before, (span, logits, rating) in zip(
             contexts.items(), known, self._compute(parts), strict=True
         ):
-            read[context] = Read((before, span), logits, rating)
+            read[context] = Read((before, span), logits, rating, before.tokens)
             if before.tokens < shared - 1:
                 self._store.keep(context[:shared], before.joined(span).first(shared))
         return read

@@ -1,9 +1,11 @@
 """The API: which path answers what. `application` is all of it, as ASGI."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -20,10 +22,13 @@ from ponder.serve import chat, responses
 from ponder.serve.archive import Archive
 from ponder.serve.ask import Ask, chat_ask, responses_ask
 from ponder.serve.desk import Desk
+from ponder.serve.formed import formed
 from ponder.serve.gate import OWNER, PLACE, Gate
+from ponder.serve.limits import Limits
 from ponder.serve.meter import Meter
 from ponder.serve.models import Models
 from ponder.serve.refusal import Refusal, invalid, refusal_of
+from ponder.serve.seal import Seal
 from ponder.serve.settings import Settings
 from ponder.serve.site import add_site
 from ponder.serve.sse import Events, Gone, Json, unless_gone
@@ -44,8 +49,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         408: "The body took too long to arrive.",
         409: "The response that this one goes on from is still being written.",
         413: "The body is too large.",
-        429: "Too many requests are thought about.",
+        429: "Too many requests are thought about, or this key has used up its minute.",
         500: "The server or its model failed.",
+        503: "The server is stopping, or its engine has stopped.",
     }.items()
 }
 OBJECT: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
@@ -56,7 +62,6 @@ STREAMS: dict[int | str, dict[str, Any]] = {
     }
 }
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The reply.", "content": OBJECT}}
-STOPPED = PLAIN | {503: {"model": ErrorReply, "description": "The engine has stopped."}}
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,9 @@ class Api:
     settings: Settings
     models: Models
     meter: Meter
+    limits: Limits
     desk: Desk
+    seal: Seal
     started: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -77,7 +84,7 @@ class Api:
     async def chat(self, body: ChatBody, request: Request) -> Response:
         """Answer a conversation."""
         ask = await chat_ask(body, self.settings, self.models)
-        events = self._events(ask)
+        events = self._events(ask, request.scope[OWNER])
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             await _begin(request, events)
@@ -91,9 +98,13 @@ class Api:
         body = await self.archive.resolved(body, owner)
         earlier = await self.archive.before(body.previous_response_id, owner)
         ask = await responses_ask(body, self.settings, self.models, earlier)
-        script = responses.Script(responses.Paper(ask, body, self.settings))
+        for at, item in enumerate([] if isinstance(body.input, str) else body.input):
+            if item.type == "reasoning" and item.encrypted_content:
+                self.seal.open(item.encrypted_content, owner, f"input[{at}].encrypted_content")
+        paper = responses.Paper(ask, body, self.settings, lambda blocks: self.seal.seal(blocks, owner))
+        script = responses.Script(paper)
         free = request.scope[PLACE].take() if body.background else None
-        writing = self.desk.write(script, self._events(ask), owner, free)
+        writing = self.desk.write(script, self._events(ask, owner), owner, free)
         try:
             await unless_gone(request.receive, writing.begun() if body.stream or body.background else writing.end())
         except BaseException:
@@ -128,8 +139,10 @@ class Api:
         told = {"id": name, "object": "model", "created": self.started, "owned_by": "ponder"}
         return told | {"x_ponder_efforts": own.efforts if own else [*map(str, Effort), AUTO]}
 
-    def _events(self, ask: Ask) -> AsyncGenerator[tuple[int, Event]]:
-        return self.meter.watch(ask.model.worker.events(ask.requests(), ask.stop, tree=ask.tree))
+    def _events(self, ask: Ask, owner: str) -> AsyncGenerator[tuple[int, Event]]:
+        spend = partial(self.limits.spend, owner)
+        events = ask.model.worker.events(ask.requests(), ask.stop, spend, tree=ask.tree)
+        return self.meter.watch(ask, formed(ask, events))
 
     def _stream(self, ask: Ask, lines: AsyncGenerator[bytes]) -> Response:
         return Events(lines, self._headers(ask), self.settings.ping_seconds)
@@ -146,12 +159,17 @@ class Api:
 
 def application(settings: Settings, models: Models, store: Store | None = None) -> ASGIApp:
     """The server of some models; workers and store are closed with it. Without a store, what is kept dies with it."""
-    desk = Desk(store or Store())
+    desk, meter, limits = Desk(store or Store()), Meter(), Limits(settings.quota)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        watching = [
+            asyncio.create_task(model.worker.watch(meter.restarts.labels(model.name).inc)) for model in models.all
+        ]
         yield
-        await desk.stop(Refusal(503, "The server is stopping.", code="server_stopping"))
+        await desk.end()
+        for task in watching:
+            task.cancel()
         for model in models.all:
             model.worker.close()
         desk.store.close()
@@ -165,7 +183,7 @@ def application(settings: Settings, models: Models, store: Store | None = None) 
         redirect_slashes=False,
         responses=ERRORS,
     )
-    api = Api(settings, models, Meter(), desk)
+    api = Api(settings, models, meter, limits, desk, Seal(desk.store.secret("seal")))
     posts = {"/v1/chat/completions": api.chat, "/v1/responses": api.respond}
     for path, answer in posts.items():
         app.add_api_route(path, answer, methods=["POST"], response_class=Json, responses=STREAMS)
@@ -177,12 +195,12 @@ def application(settings: Settings, models: Models, store: Store | None = None) 
     for path, answer in {"/v1/models": api.listed, "/v1/models/{id:path}": api.model}.items():
         app.add_api_route(path, answer, methods=["GET"], response_class=Json, responses=PLAIN)
     app.add_api_route("/metrics", api.metrics, methods=["GET"], response_class=PlainTextResponse)
-    app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=STOPPED)
+    app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=PLAIN)
     add_site(app, settings, models)
     for kind in (Refusal, PonderError, RequestValidationError, HTTPException, Gone, Exception):
         app.add_exception_handler(kind, _refuse)
     _describe(app)
-    return Gate(app, settings, api.meter)
+    return Gate(app, settings, meter, limits)
 
 
 async def _begin(request: Request, events: AsyncGenerator[tuple[int, Event]]) -> None:

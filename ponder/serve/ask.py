@@ -10,8 +10,9 @@ from ponder.errors import ConfigError
 from ponder.search.tree import SMALLEST_BLOCK
 from ponder.seeds import seed_for
 from ponder.serve import params
+from ponder.serve.forms import Form, form_of
 from ponder.serve.models import Model, Models
-from ponder.serve.params import RAW
+from ponder.serve.params import LOGPROBS, RAW, SEALED
 from ponder.serve.refusal import Refusal, invalid, unsupported
 from ponder.serve.settings import Settings
 from ponder.serve.turns import Said, chat_said, response_said, whole_text
@@ -45,6 +46,12 @@ class Ask:
     """Whether raw thoughts are shown."""
     tree: bool = False
     """Whether the search's tree is told."""
+    form: Form | None = None
+    """Of the answer; None for plain text."""
+    likely: int | None = None
+    """How many of the likeliest tokens to tell at each place of the answer; None for not even its own."""
+    sealed: bool = False
+    """Whether the thought is given to the client, sealed."""
     removed: tuple[str, ...] = ()
     """Reasoning items of earlier turns that were left out."""
     items: tuple[Mapping[str, Any], ...] = ()
@@ -77,11 +84,15 @@ async def chat_ask(body: ChatBody, settings: Settings, models: Models) -> Ask:
     if "" in stop:
         raise invalid("An empty text in 'stop' would end every answer before it begins.", "stop")
     said = chat_said(body)
+    form, top = form_of(body.response_format, "response_format"), body.top_logprobs or 0
+    if top and not body.logprobs:
+        raise invalid("'top_logprobs' needs 'logprobs': true.", "top_logprobs")
+    how = await _how(body, models, said, body.max_completion_tokens or body.max_tokens)
     return Ask(
-        **await _how(body, models, said, body.max_completion_tokens or body.max_tokens),
+        **how,
+        **_told(body, how["model"], form, ignored, top if body.logprobs else None),
         choices=body.n or 1,
         stop=stop,
-        ignored=ignored,
         summaries=not (body.reasoning and body.reasoning.exclude),
     )
 
@@ -107,9 +118,13 @@ async def responses_ask(
         raise invalid(f"'reasoning.summary' is {wanted!r}: use auto, concise, detailed or none.", "reasoning.summary")
     id_ = secrets.token_hex(16)
     said = response_said(body, id_, earlier)
+    form = form_of(body.text.format if body.text else None, "text.format")
+    top, wanted_too = body.top_logprobs or 0, set(body.include or ())
+    how = await _how(body, models, said, body.max_output_tokens)
     return Ask(
-        **await _how(body, models, said, body.max_output_tokens),
-        ignored=ignored,
+        **how,
+        **_told(body, how["model"], form, ignored, top if LOGPROBS in wanted_too else None),
+        sealed=SEALED in wanted_too,
         summaries=wanted != "none" and not (body.reasoning and body.reasoning.exclude),
         raw=settings.expose_thoughts and RAW in (body.include or ()),
         tree=params.TREE in (body.include or ()),
@@ -117,6 +132,14 @@ async def responses_ask(
         items=said.items,
         id=id_,
     )
+
+
+def _told(body: Body, model: Model, form: Form | None, ignored: tuple[str, ...], likely: int | None) -> dict[str, Any]:
+    """The fields of an Ask that say how its answer is told."""
+    if likely is not None and (form or model.chances is None):
+        names = {"logprobs", "top_logprobs", "include"} & body.model_fields_set
+        return {"form": form, "ignored": tuple(sorted({*ignored, *names}))}
+    return {"form": form, "ignored": ignored, "likely": likely}
 
 
 def _checked(body: Body, settings: Settings, models: Models) -> tuple[str, ...]:

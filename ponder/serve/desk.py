@@ -35,9 +35,8 @@ class Writing:
     """Whether its id may be told."""
     _kept: bool = False
     """Whether the store was asked to keep it."""
-    _why: Refusal | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _task: "asyncio.Task[None] | None" = None
+    task: "asyncio.Task[None] | None" = None
 
     @property
     def id(self) -> str:
@@ -46,8 +45,8 @@ class Writing:
 
     def start(self, events: Events) -> "asyncio.Task[None]":
         """Begin to write."""
-        self._task = asyncio.create_task(self._write(events))
-        return self._task
+        self.task = asyncio.create_task(self._write(events))
+        return self.task
 
     async def begun(self) -> None:
         """Wait until thinking has begun; raises the refusal of what cannot be thought about."""
@@ -86,12 +85,11 @@ class Writing:
         finally:
             await self.stop()
 
-    async def stop(self, why: Refusal | None = None) -> None:
-        """Cancel it, or fail it for a reason of the server's, unless it is over; and wait until it is."""
-        if self._task and not self.over:
-            self._why = why
-            self._task.cancel()
-            await asyncio.wait([self._task])
+    async def stop(self) -> None:
+        """Cancel it, unless it is over, and wait until it is."""
+        if self.task and not self.over:
+            self.task.cancel()
+            await asyncio.wait([self.task])
 
     async def _write(self, events: Events) -> None:
         script = self.script
@@ -106,7 +104,7 @@ class Writing:
                 else:
                     self._add(script.lines(event))
         except asyncio.CancelledError:
-            last = self._failed(self._why) if self._why else list(script.cancel())
+            last = list(script.cancel())
         except Exception as err:  # whatever it is, it ends this response, and whoever follows it is told
             last = self._failed(refusal_of(err))
         finally:
@@ -164,6 +162,7 @@ class Desk:
         found = self._open.get(id)
         return found if found and found.store and found.owner == owner else None
 
-    async def stop(self, refusal: Refusal) -> None:
-        """The server ends: what is not over has failed."""
-        await asyncio.gather(*(writing.stop(refusal) for writing in tuple(self._open.values())))
+    async def end(self) -> None:
+        """Wait until all are over."""
+        while self._open:
+            await asyncio.wait([writing.task for writing in self._open.values() if writing.task])

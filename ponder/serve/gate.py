@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ponder.serve import sse
+from ponder.serve.limits import Limits
 from ponder.serve.meter import Meter
 from ponder.serve.refusal import Refusal, refusal_of
 from ponder.serve.settings import Settings
@@ -51,12 +52,15 @@ class _Reply:
     start: float = field(default_factory=time.monotonic)
     status: int = 0
     """0 until it has begun."""
+    more: dict[str, str] = field(default_factory=dict[str, str])
+    """Headers that every reply to this request has."""
 
     async def pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.id
+            headers.update(self.more)
             headers["openai-processing-ms"] = str(round(1000 * (time.monotonic() - self.start)))
         await self.send(message)
 
@@ -75,6 +79,7 @@ class Gate:
     app: ASGIApp
     settings: Settings
     meter: Meter
+    limits: Limits
     _thinking: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,17 +115,36 @@ class Gate:
             await reply.refuse(refusal)
             return
         # Only now: whoever sends slowly must not hold a place.
-        if thinks and self._thinking >= self.settings.most_requests:
-            message = f"This server thinks about {self.settings.most_requests} requests at once: try again soon."
-            await reply.refuse(Refusal(429, message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS))
-            return
-        self._count(thinks)
-        place = Place(lambda: self._count(-thinks))
+        place = Place(lambda: None)
+        if thinks:
+            try:
+                place = self._enter(owner or EVERYBODY)
+            except Refusal as refusal:
+                self.meter.limited.labels(refusal.limit).inc()
+                reply.more = self.limits.headers(owner or EVERYBODY)
+                await reply.refuse(refusal)
+                return
+            reply.more = self.limits.headers(owner or EVERYBODY)
         try:
             await self.app({**scope, OWNER: owner, PLACE: place}, _again(body, receive), reply.pass_on)
         finally:
             if not place.taken:
                 place.free()
+
+    def _enter(self, owner: str) -> Place:
+        """A place for a request that is to be thought about; raises Refusal where there is none."""
+        most = self.settings.most_requests
+        if self._thinking >= most:
+            message = f"This server thinks about {most} requests at once: try again soon."
+            raise Refusal(429, message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS, limit="server")
+        self.limits.enter(owner)
+        self._count(1)
+
+        def free() -> None:
+            self._count(-1)
+            self.limits.leave(owner)
+
+        return Place(free)
 
     def _count(self, more: int) -> None:
         self._thinking += more

@@ -6,7 +6,7 @@ else the main model does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ponder.reward.route import Router
 from ponder.search import ONE_CHAIN
@@ -15,6 +15,9 @@ from ponder.serve.settings import Price
 from ponder.serve.worker import Worker
 from ponder.text.effort import AUTO, BUDGETS, Budget, Plan, effort_named
 from ponder.types import Effort, Message
+
+if TYPE_CHECKING:
+    from ponder.engine.chances import Chances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class Model:
     """Why nothing can, in a sentence."""
     price: Price | None = None
     """None where no costs are told."""
+    chances: "Chances | None" = None
+    """What reads how likely its answers' tokens were; None where nothing can."""
 
     @property
     def effort(self) -> Effort:

@@ -10,9 +10,10 @@ _BOTH = {"model", "reasoning", "temperature", "top_p", "seed", "stream", "stream
 HONOURED: Mapping[type[Body], set[str]] = {
     ChatBody: _BOTH
     | {"messages", "reasoning_effort", "max_completion_tokens", "max_tokens", "n", "stop", "thinking"}
-    | {"chat_template_kwargs"},
+    | {"chat_template_kwargs", "logprobs", "top_logprobs", "response_format"},
     ResponsesBody: _BOTH
-    | {"input", "instructions", "max_output_tokens", "metadata", "previous_response_id", "store", "background"},
+    | {"input", "instructions", "max_output_tokens", "metadata", "previous_response_id", "store", "background"}
+    | {"top_logprobs"},
 }
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
@@ -43,6 +44,10 @@ RAW = "reasoning.content"
 """In `include`: asks for raw thoughts."""
 TREE = "ponder.tree"
 """In `include`: asks for the search's tree, live and at the end."""
+SEALED = "reasoning.encrypted_content"
+LOGPROBS = "message.output_text.logprobs"
+REFUSED = ("logprobs", "top_logprobs")
+"""What o1 refused, and we do."""
 
 
 def ignored(body: Body, *, raw: bool) -> tuple[str, ...]:
@@ -53,12 +58,10 @@ def ignored(body: Body, *, raw: bool) -> tuple[str, ...]:
     found = {name for name, value in given.items() if value is not None and value not in NEUTRAL.get(name, ())}
     found -= HONOURED[type(body)]
     if isinstance(body, ResponsesBody):
-        form = body.text.format if body.text else None
-        more = set((body.text.model_extra or {}) if body.text else ()) - {"verbosity"}
-        found -= {"text"} if (form is None or form.type == "text") and not more else set()
-        found -= {"include"} if set(body.include or ()) <= ({RAW, TREE} if raw else {TREE}) else set()
-    elif isinstance(body, ChatBody) and body.response_format and body.response_format.type == "text":
-        found -= {"response_format"}
+        more = {**((body.text.model_extra or {}) if body.text else {})}
+        found -= {"text"} if all(value in NEUTRAL.get(name, ()) for name, value in more.items()) else set()
+        done = {SEALED, LOGPROBS, TREE, *([RAW] if raw else [])}
+        found -= {"include"} if set(body.include or ()) <= done else set()
     return tuple(sorted(found))
 
 
@@ -76,7 +79,7 @@ def check_strictly(body: Body, names: tuple[str, ...]) -> None:
                 name,
                 "unsupported_value",
             )
-    for name in names:
+    for name in (*names, *(name for name in REFUSED if given.get(name))):
         if name not in HARMLESS:
             raise unsupported(name)
 

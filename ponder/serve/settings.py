@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ponder.serve.keys import Keys
+from ponder.serve.limits import Quota
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "both", "none")
 """Names under which chat replies carry the summaries; servers and clients disagree about them."""
@@ -16,6 +17,8 @@ class Price:
     """Of prompts."""
     written: float
     """Of thoughts, discarded ones included, and answers."""
+    cached: float | None = None
+    """Of the part of a prompt that the engine did not have to read; else as `read`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class Settings:
     reasoning_field: str = REASONING_FIELDS[0]
     keys: Keys | None = None
     """None lets everybody in."""
+    quota: Quota = Quota()
+    """Of each key, or of everybody together where there are none."""
     most_requests: int = 512
     """Requests that are thought about at once; further ones get a 429."""
     most_bytes: int = 1_000_000

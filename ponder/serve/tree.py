@@ -4,13 +4,50 @@ Nothing discarded is shown, unless the operator exposes thoughts: then headlines
 candidates are. Raw thoughts are in neither.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ponder.serve.worker import Tried
+from ponder.interfaces import Extension, Prefix
+from ponder.search.tree import spent
 from ponder.types import Node, Rating, Tree
 
 GROWN = "ponder.tree.grown"
 """The event of one more candidate. Clients that did not ask for the tree never see it."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A search has one more candidate."""
+
+    id: int
+    """In the order of coming."""
+    parent: int | None
+    """The candidate that it goes on from; None for the question."""
+    rating: Rating | None
+    tokens: int
+    answers: bool
+
+
+@dataclass(eq=False)
+class Growing:
+    """Tells of each candidate, as the search asks its sampler for it."""
+
+    tell: Callable[[Tried], None]
+    _count: int = 0
+    _numbers: dict[tuple[int, ...], int] = field(default_factory=dict[tuple[int, ...], int])
+    """By their blocks, which the search keeps: two candidates that read the same are two."""
+
+    def hear(self, prefix: Prefix, extensions: Sequence[Extension]) -> None:
+        """One more of each; where thinking only ended, there is nothing to tell."""
+        place = tuple(map(id, prefix.blocks))
+        for one in extensions:
+            if one.block is None and one.answer is None:
+                continue
+            self.tell(Tried(self._count, self._numbers.get(place), one.rating, spent(one).kept, one.block is None))
+            if one.block:
+                self._numbers[(*place, id(one.block))] = self._count
+            self._count += 1
 
 
 def grown(event: Tried) -> dict[str, Any]:

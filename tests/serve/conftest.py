@@ -72,10 +72,10 @@ class Served:
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.ask(path, method="GET", **more)
 
-    def chat(self, text: str = "what is the sum of both", **more: Any) -> httpx.Response:
+    def chat(self, text: str = "what is the sum of both", /, **more: Any) -> httpx.Response:
         return self.ask(CHAT, {"model": "m", "messages": [{"role": "user", "content": text}], **more})
 
-    def respond(self, text: Any = "what is the sum of both", **more: Any) -> httpx.Response:
+    def respond(self, text: Any = "what is the sum of both", /, **more: Any) -> httpx.Response:
         return self.ask(RESPONSES, {"model": "m", "input": text, **more})
 
 
@@ -102,11 +102,12 @@ def _events(reply: httpx.Response) -> list[dict[str, Any]]:
 
 
 Serve = Callable[..., Served]
+Live = Callable[[Served], httpx.Client]
 
 
 def served(worker: Worker, store: Store, given: dict[str, Any]) -> Served:
     """An application of one model, from the settings of both."""
-    own = {"direct", "plans", "budgets", "temperature", "router", "unrouted", "price", "fast"} & set(given)
+    own = {"direct", "plans", "budgets", "temperature", "router", "unrouted", "price", "fast", "chances"} & set(given)
     how = {name: given.pop(name) for name in own}
     if search := given.pop("search", None):
         how["plans"] = {effort: Plan(search=search) for effort in Effort}

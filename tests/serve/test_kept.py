@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,9 +20,7 @@ from ponder.types import Message
 if TYPE_CHECKING:
     from random import Random
 
-    from tests.serve.conftest import Events, Serve, Served, Stepped
-
-    Live = Callable[[Served], httpx.Client]
+    from tests.serve.conftest import Events, Live, Serve, Stepped
 
 RESPONSES = "/v1/responses"
 SECRET = "nobody may read this"

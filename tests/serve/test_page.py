@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 
 from ponder.engine.scripted import ScriptedSampler, Step
+from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.serve.app import application
 from ponder.serve.models import Model, Models
@@ -61,13 +62,15 @@ class Paced:
     cancelled: threading.Event = field(default_factory=threading.Event)
     heard: list[str] = field(default_factory=list[str])
     """Every context that the model read, as text."""
+    era: int = 0
 
     def go(self, steps: int = 1) -> None:
         """Let so many extensions be written."""
         self.steps.release(steps)
 
     def rest(self) -> None:
-        """Take back what was not used, for the next test."""
+        """Take back what was not used, and end what still waits: the next test begins."""
+        self.era += 1
         while self.steps.acquire(blocking=False):
             pass
         self.cancelled.clear()
@@ -78,9 +81,12 @@ class Paced:
     ) -> list[Extension]:
         question = prefix.messages[-1].content
         self.heard.append(" ".join(message.content for message in prefix.messages))
+        era = self.era
         try:
             while question.startswith("slow") and not self.steps.acquire(blocking=False):
                 await asyncio.sleep(0.005)
+                if era != self.era:
+                    raise SamplerError("nobody waits for this any more")
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
@@ -247,9 +253,11 @@ def test_stop_ends_the_thought_and_keeps_what_there_is(seen: Seen) -> None:
     expect(page.locator(".step")).to_have_count(1)
     page.reload()
     seen.done("stopped")
+    seen.sampler.cancelled.clear()
     seen.ask("slow by key")
     page.keyboard.press("Escape")
     seen.done("stopped", 2)
+    assert seen.sampler.cancelled.wait(10)
 
 
 def test_retry_and_edit_ask_again_in_place(seen: Seen) -> None:

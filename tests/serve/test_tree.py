@@ -33,7 +33,7 @@ def play(prefix: Prefix, rng: Random) -> Step:
 @pytest.mark.parametrize("exposed", [False, True])
 def test_nothing_discarded_is_told_but_its_shape(serve: Serve, events: Events, exposed: bool) -> None:
     served = serve(play, expose_thoughts=exposed, **SEARCH)
-    reply = served.respond(stream=True, include=["ponder.tree"])
+    reply = served.respond(stream=True, include=["ponder.tree"], seed=3)
     told = events(reply)
     tree = told[-1]["response"]["x_ponder_tree"]
     kept = [node for node in tree["nodes"] if node["kept"]]
@@ -46,7 +46,7 @@ def test_nothing_discarded_is_told_but_its_shape(serve: Serve, events: Events, e
 
 
 def test_candidates_are_told_while_they_come(serve: Serve, events: Events) -> None:
-    told = events(serve(play, **SEARCH).respond(stream=True, include=["ponder.tree"]))
+    told = events(serve(play, **SEARCH).respond(stream=True, include=["ponder.tree"], seed=3))
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
     grown = [event["node"] for event in told if event["type"] == "ponder.tree.grown"]
     tree = told[-1]["response"]["x_ponder_tree"]["nodes"]
@@ -75,5 +75,5 @@ def test_who_does_not_ask_hears_nothing_of_it(serve: Serve, events: Events) -> N
     for more in ({}, {"include": []}):
         reply = served.respond(stream=True, **more)
         assert "tree" not in reply.text and events(reply)
-    asked = served.respond(include=["ponder.tree"])
+    asked = served.respond(include=["ponder.tree"], seed=3)
     assert asked.status_code == 200 and "x_ponder_tree" in asked.json() and "x-ignored-params" not in asked.headers

@@ -65,7 +65,7 @@ function respond(turn, kind, response) {
   if (kind === "response.created" || kind === "response.in_progress" || kind === "response.queued") return;
   const said = response.output?.filter((item) => item.type === "message").at(-1);
   const reasoning = response.output?.find((item) => item.type === "reasoning");
-  if (said) turn.answer = said.content.map((part) => part.text ?? "").join("");
+  if (said) turn.answer = said.content.map((part) => part.text ?? part.refusal ?? "").join("");
   if (reasoning?.summary?.length) turn.steps = reasoning.summary.map((part) => part.text);
   if (reasoning?.content?.length) turn.raw = reasoning.content.map((part) => part.text);
   turn.thinks = Boolean(reasoning) || turn.steps.length > 0;
