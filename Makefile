@@ -2,13 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench size clean
+.PHONY: demo test check bench chromium size clean
 
 demo: .venv/ready
 	$(BIN)/ponder demo
 
 test: .venv/ready
 	$(BIN)/pytest -m "not slow"
+
+# What the page is tested in; where it cannot be had, those tests are skipped and say so.
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null) || \
+	  echo "no Chromium, and apt-get cannot install it: the tests of the page will be skipped"
 
 check: .venv/ready
 	$(BIN)/ruff check .

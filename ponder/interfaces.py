@@ -105,6 +105,8 @@ class Extension:
     """What it cost, from a sampler that knows the count but not the ids; else the segment's ids are counted."""
     last: bool = False
     """Whether the model ended its thinking here, so that the answer must come next."""
+    known: int = 0
+    """Tokens of its context that did not have to be computed for it; of samplers that do not say, 0."""
 
 
 Hear = Callable[[int, str], None]

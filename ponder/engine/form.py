@@ -89,7 +89,8 @@ def extension(
     segment = Segment(written.job.context, written.tokens, written.logprobs, (limit.thinking, limit.answer))
     after, before = (Rating(*found) if found else None for found in (written.after, written.before))
     block = block and replace(block, surprise=Surprise.of(written.logprobs))
-    return Extension(block, answer, ended, segment, after, before, last=last)
+    known = written.job.known or 0
+    return Extension(block, answer, ended, segment, after, before, last=last, known=known)
 
 
 def pieces(ids: Sequence[int], markers: Mapping[int, str], tokenizer: Decoder) -> Iterator[Piece]:

@@ -34,6 +34,8 @@ class Read(NamedTuple):
     """(V,), of what comes first."""
     hidden: Tensor
     """(hidden,), the trunk's output at its end."""
+    known: int
+    """So many of its first tokens did not have to be computed."""
 
 
 def version_of(network: Causal) -> int:
@@ -79,7 +81,7 @@ class Reader:
         for (context, (shared, _)), before, (span, logits, hidden) in zip(
             contexts.items(), known, self._compute(parts), strict=True
         ):
-            read[context] = Read((before, span), logits, hidden)
+            read[context] = Read((before, span), logits, hidden, before.tokens)
             if before.tokens < shared - 1:
                 self._store.keep(context[:shared], before.joined(span).first(shared))
         return read

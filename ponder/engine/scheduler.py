@@ -65,6 +65,8 @@ class Job:
     surprises: Sequence[Surprise | None] = ()
     """Of the blocks before it."""
     cancelled: bool = False
+    known: int | None = None
+    """Tokens of its context that did not have to be computed for it; None before its first row."""
 
     def __post_init__(self) -> None:
         self.prompt = self.context[: self.shared]
@@ -264,8 +266,12 @@ class Scheduler:
         ratings = self._reader.rate(hidden, [one.job.surprises for one in joining])
         self._slots.reserve(len(self._owners), max(own.values()) + 1)
         self._rows.seat(slots, [Begun(one.job.place, one.job.limit, one.job.samplings[one.sample]) for one in joining])
+        paid = set[tuple[int, ...]]()
         for slot, (job, sample, shares), rating in zip(slots, joining, ratings, strict=True):
-            (spans, logits, _), behind = read[job.context], job.shared if shares else 0
+            (spans, logits, _, known), behind = read[job.context], job.shared if shares else 0
+            if job.known is None:  # of jobs that join with the same context, one has it computed
+                job.known = len(job.context) if job.context in paid else known
+            paid.add(job.context)
             prompt = self._slots.prompts.join(job.prompt, cut(spans, 0, behind)) if shares else None
             self._slots.put(slot, *cut(spans, behind), prompt=prompt, behind=behind)
             self._logits[slot] = logits

@@ -32,8 +32,8 @@ class Theme:
     line: str
 
 
-LIGHT = Theme("#ffffff", "#1d2129", "#667085", "#e4e7ec")
-DARK = Theme("#12151b", "#e6e9ef", "#98a2b3", "#2c323d")
+LIGHT = Theme("#ffffff", "#1b1e24", "#6a7280", "#e3e0da")
+DARK = Theme("#1e2126", "#e8e9ec", "#98a0ad", "#2e323a")
 LOOKS: dict[str, tuple[str, str]] = {
     "single": ("#8a8f98", "o"),
     "direct": ("#b8bcc4", "P"),

@@ -1,6 +1,6 @@
 """The report: every number of an evaluation with its interval, its seed and its command, and the pictures of them.
 
-One page that loads nothing and runs nothing; all texts are escaped, and the page's own policy forbids the rest.
+One page that stands alone; all texts are escaped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
 
-from ponder.evaluate.page import PAGE, escaped, picture, table
+from ponder.evaluate.page import escaped, page, picture, table
 from ponder.evaluate.plots import DARK, LIGHT, Price, curve_figure, effort_figure
 from ponder.evaluate.practice import Practice
 from ponder.evaluate.practice_page import practice_section
@@ -77,10 +77,8 @@ def make_report(
         parts += [*_drops(found, settings), *_fits(found, settings), *_numbers([*found, *efforts], settings, price)]
     again = [*commands, *([command] if command else [])]
     parts += ["<h2>Commands</h2>", f"<pre>{escaped(chr(10).join(again))}</pre>"]
-    page = PAGE.substitute(
-        title=escaped(_heading(records, practices)), about=escaped(_about(records)), parts="\n".join(parts)
-    )
-    return Report(found, efforts, price, again, practices, pictures, page)
+    whole = page(_heading(records, practices), _about(records), parts)
+    return Report(found, efforts, price, again, practices, pictures, whole)
 
 
 _LEGEND = (

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ponder.errors import CheckpointError
+from ponder.engine.form import check_length
+from ponder.errors import CheckpointError, ContextError
 from ponder.interfaces import Prefix
 from ponder.model.checkpoint import Checkpoint
 from ponder.model.heads import doubts
@@ -68,18 +69,23 @@ class HeadRater:
         return [Rating(value, validity) for value, validity in head(hidden, told).sigmoid().tolist()]
 
     def context(self, prefix: Prefix) -> list[int]:
-        """The ids at the end of which a prefix is rated."""
+        """The ids at the end of which a prefix is rated; raises ContextError where the network reads less."""
         return self._part(prefix, len(prefix.blocks)).ids
 
     def _part(self, prefix: Prefix, blocks: int) -> _Part:
         """What is read to rate the first so many blocks of a prefix."""
         window, encode = self.checkpoint.config.fold_window, self.checkpoint.tokenizer.encode
-        if not blocks:
-            prompt = encode(format.render_prompt(prefix.messages, prefix.effort))
-            return _Part(prompt, len(prompt))
-        before, last = prefix.blocks[: blocks - 1], prefix.blocks[blocks - 1]
-        context = encode(format.render_context(prefix.messages, prefix.effort, before, window))
-        return _Part([*context, *encode(format.render_block(last))], len(context))
+        longest = self.checkpoint.network.shape.max_position_embeddings
+        check_length(prefix, longest)
+        if blocks:
+            before, last = prefix.blocks[: blocks - 1], prefix.blocks[blocks - 1]
+            context = encode(format.render_context(prefix.messages, prefix.effort, before, window))
+            ids = [*context, *encode(format.render_block(last))]
+        else:
+            context = ids = encode(format.render_prompt(prefix.messages, prefix.effort))
+        if len(ids) > longest:
+            raise ContextError(f"the prompt has {len(ids)} tokens, the model reads {longest}: shorten the prompt")
+        return _Part(ids, len(context))
 
     def _read(self, parts: Sequence[_Part]) -> list[tuple[Tensor, Surprise]]:
         """Of each part the trunk's output at its end, and how surprising its block is."""

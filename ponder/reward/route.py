@@ -32,6 +32,20 @@ class Router:
         values = [{effort: next(ratings).value for effort in efforts[:-1]} for _ in questions]
         return [chosen(told, self.thresholds) for told in values]
 
+    async def enough(self, question: tuple[Message, ...], effort: Effort | None = None) -> Effort | None:
+        """The first effort whose value reaches its threshold, or None where no value does: others should be asked.
+
+        A threshold of 0 promises nothing, so that it is not among them. With an `effort`, that one alone, held against
+        the largest threshold. Raises SamplerError where the question cannot be rated.
+        """
+        promising = {effort: value for effort, value in self.thresholds.items() if value > 0}
+        if effort is not None:
+            promising = {effort: max(promising.values())} if promising else {}
+        efforts = [one for one in Effort if one in promising]
+        ratings = await self.rater.rate([Prefix(question, one) for one in efforts]) if efforts else []
+        values = zip(efforts, ratings, strict=True)
+        return next((one for one, rating in values if rating.value >= promising[one]), None)
+
 
 def chosen(values: Mapping[Effort, float], thresholds: Mapping[Effort, float]) -> Effort:
     """The effort that these values at its tokens lead to; of the last one no value is needed."""

@@ -1,36 +1,19 @@
-"""A search's tree as one page of HTML: nothing to load, nothing that runs, and every text of the model's escaped.
-
-The page's own policy forbids scripts and all connections, so that even a text that slipped through could do nothing.
-"""
+"""A search's tree as one page of HTML that stands alone, with every text of the model's escaped."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from string import Template
 
+from ponder.text.document import document
 from ponder.types import Completion, Ended, Node, Tree
 
 LONGEST = 140
 """Characters of a node's line."""
 
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --ink: #1d2129; --dim: #667085; --paper: #fbfbfc; --card: #fff; --line: #dfe3ea;
-  --kept: #0b7a5c; --glow: #e7f6f0; --bad: #b42318; --track: #e8ebf0; --light: 42%; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --paper: #12151b; --card: #1a1e26;
-  --line: #2c323d; --kept: #4cc9a0; --glow: #16302a; --bad: #f97066; --track: #2a303b; --light: 55%; } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif }
+_STYLE = """
 h1 { font-size: 1.15rem; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 0 .75rem }
-.answer { border-left: 4px solid var(--kept); background: var(--glow); padding: .6rem 1rem; white-space: pre-wrap;
-  overflow-wrap: anywhere; font-size: 1.1rem }
+.answer { border-left: 4px solid var(--kept); border-radius: .3rem; background: var(--glow); color: var(--ink);
+  padding: .6rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 1.1rem }
 .answer.bad { border-color: var(--bad) }
 dl { display: flex; flex-wrap: wrap; gap: .5rem; margin: 1rem 0 }
 dl div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .35rem .8rem }
@@ -53,19 +36,16 @@ summary::before { content: "▸"; color: var(--dim) } details[open] > summary::b
 details > .run { padding: 0 .5rem .3rem }
 body:has(#only:checked) details:not(.kept) { display: none }
 @media (max-width: 40rem) { .bar { width: 3rem } .side { display: none } }
-</style>
-</head>
-<body>
+"""
+
+_BODY = Template("""\
 <h1>$question</h1>
 <div class="answer$bad">$answer</div>
 <dl>$counts</dl>
 <p><label><input type="checkbox" id="only"> only what was kept</label></p>
 <main>
 $tree
-</main>
-</body>
-</html>
-""")
+</main>""")
 
 
 def page(completion: Completion, *, thoughts: bool = False) -> str:
@@ -74,8 +54,7 @@ def page(completion: Completion, *, thoughts: bool = False) -> str:
     assert tree is not None
     question = tree.messages[-1].content
     finished = completion.ended is Ended.ANSWERED
-    return _PAGE.substitute(
-        title=_text(f"{tree.search}: {question}", LONGEST),
+    body = _BODY.substitute(
         question=_text(question),
         answer=_text(completion.answer) if finished else _text(f"no finished answer ({completion.ended})"),
         bad="" if finished else " bad",
@@ -84,11 +63,15 @@ def page(completion: Completion, *, thoughts: bool = False) -> str:
         ),
         tree="\n".join(_tree(tree, thoughts)),
     )
+    return document(_cut(f"{tree.search}: {question}"), _STYLE, body)
 
 
-def _text(text: str, most: int | None = None) -> str:
-    """Text as HTML; cut short before it is escaped."""
-    return escape(text if most is None or len(text) <= most else text[: most - 1] + "…")
+def _text(text: str) -> str:
+    return escape(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _counts(completion: Completion, tree: Tree) -> list[tuple[str, str]]:
@@ -148,7 +131,7 @@ def _node(node: Node, thoughts: bool, forked: bool) -> Iterator[str]:
         colour = f"hsl({1.3 * share:.0f} 65% var(--light))"
         bar = f'<span class="bar"><i style="width:{share:.0f}%;background:{colour}"></i></span>'
     tags = "".join(f'<span class="tag">{_text(tag)}</span>' for tag in _tags(node))
-    yield f'<summary>{bar}<span class="line">{_text(_line(node, thoughts), LONGEST)}</span>{tags}'
+    yield f'<summary>{bar}<span class="line">{_text(_cut(_line(node, thoughts)))}</span>{tags}'
     yield f'<span class="side">{_text(_side(node))}</span></summary>'
     yield f'<div class="text">{"".join(_body(node, thoughts))}</div>'
     yield '<div class="run">' if forked else "</details>"

@@ -1,9 +1,11 @@
 """The API: which path answers what. `application` is all of it, as ASGI."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,28 +18,40 @@ from starlette.types import ASGIApp
 
 from ponder import __version__
 from ponder.errors import PonderError
-from ponder.serve import chat, responses, sse
+from ponder.serve import chat, responses
+from ponder.serve.archive import Archive
 from ponder.serve.ask import Ask, chat_ask, responses_ask
-from ponder.serve.gate import Gate
+from ponder.serve.desk import Desk
+from ponder.serve.formed import formed
+from ponder.serve.gate import OWNER, PLACE, Gate
+from ponder.serve.limits import Limits
 from ponder.serve.meter import Meter
+from ponder.serve.models import Models
 from ponder.serve.refusal import Refusal, invalid, refusal_of
+from ponder.serve.seal import Seal
 from ponder.serve.settings import Settings
-from ponder.serve.sse import Events, Gone, unless_gone
+from ponder.serve.site import add_site
+from ponder.serve.sse import Events, Gone, Json, unless_gone
+from ponder.serve.store import Store
 from ponder.serve.usage import dollars, total
 from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
-from ponder.serve.worker import Done, Event, Worker
+from ponder.serve.worker import Done, Event
+from ponder.text.effort import AUTO
+from ponder.types import Effort
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": what}
     for status, what in {
         400: "The request cannot be answered as it is.",
         401: "The API key is missing or wrong.",
-        404: "No such model, or no such path.",
+        404: "No such model, response, item or path.",
         405: "The path knows no such method.",
         408: "The body took too long to arrive.",
+        409: "The response that this one goes on from is still being written.",
         413: "The body is too large.",
-        429: "Too many requests are thought about.",
+        429: "Too many requests are thought about, or this key has used up its minute.",
         500: "The server or its model failed.",
+        503: "The server is stopping, or its engine has stopped.",
     }.items()
 }
 OBJECT: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
@@ -48,32 +62,29 @@ STREAMS: dict[int | str, dict[str, Any]] = {
     }
 }
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The reply.", "content": OBJECT}}
-STOPPED = PLAIN | {503: {"model": ErrorReply, "description": "The engine has stopped."}}
-
-
-class Json(Response):
-    """A JSON body in ASCII; see `sse.dumps`."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """The bytes of any JSON value."""
-        return sse.dumps(content)
 
 
 @dataclass(frozen=True)
 class Api:
-    """The endpoints of one model."""
+    """The endpoints."""
 
     settings: Settings
-    worker: Worker
+    models: Models
     meter: Meter
+    limits: Limits
+    desk: Desk
+    seal: Seal
     started: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def archive(self) -> Archive:
+        """The responses that are kept."""
+        return Archive(self.desk, self.settings)
 
     async def chat(self, body: ChatBody, request: Request) -> Response:
         """Answer a conversation."""
-        ask = chat_ask(body, self.settings)
-        events = self._events(ask)
+        ask = await chat_ask(body, self.settings, self.models)
+        events = self._events(ask, request.scope[OWNER])
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             await _begin(request, events)
@@ -83,60 +94,85 @@ class Api:
 
     async def respond(self, body: ResponsesBody, request: Request) -> Response:
         """Answer a conversation, with summaries of the thought as an item of its own."""
-        ask = responses_ask(body, self.settings)
-        paper = responses.Paper(ask, body, self.settings)
-        events = self._events(ask)
+        owner = request.scope[OWNER]
+        body = await self.archive.resolved(body, owner)
+        earlier = await self.archive.before(body.previous_response_id, owner)
+        ask = await responses_ask(body, self.settings, self.models, earlier)
+        for at, item in enumerate([] if isinstance(body.input, str) else body.input):
+            if item.type == "reasoning" and item.encrypted_content:
+                self.seal.open(item.encrypted_content, owner, f"input[{at}].encrypted_content")
+        paper = responses.Paper(ask, body, self.settings, lambda blocks: self.seal.seal(blocks, owner))
+        script = responses.Script(paper)
+        free = request.scope[PLACE].take() if body.background else None
+        writing = self.desk.write(script, self._events(ask, owner), owner, free)
+        try:
+            await unless_gone(request.receive, writing.begun() if body.stream or body.background else writing.end())
+        except BaseException:
+            await writing.stop()
+            raise
         if body.stream:
-            await _begin(request, events)
-            return self._stream(ask, responses.told(paper, events))
-        dones = await _all(request, events)
-        return Json(paper.finished(dones[0]), headers=self._headers(ask, dones))
+            return self._stream(ask, writing.follow() if body.background else writing.alone())
+        dones = [script.done] if script.done else None
+        return Json(script.whole, headers=self._headers(ask, dones))
 
-    async def models(self) -> Response:
-        """The models that there are."""
-        return Json({"object": "list", "data": [self._model()]})
+    async def listed(self) -> Response:
+        """The models that there are, and ``auto`` where one of them can choose."""
+        return Json({"object": "list", "data": [self._model(name) for name in self.models.names]})
 
     async def model(self, id: str) -> Response:
         """One model."""
-        if id != self.settings.model:
-            raise Refusal(404, f"The model {id!r} does not exist.", "model", "model_not_found")
-        return Json(self._model())
+        self.models.check(id)
+        return Json(self._model(id))
 
     async def health(self) -> Response:
         """Whether the server can think."""
-        if not self.worker.alive:
+        if not all(model.worker.alive for model in self.models.all):
             raise Refusal(503, "The engine has stopped: restart the server.", code="engine_stopped")
-        return Json({"status": "ok", "model": self.settings.model, "version": __version__})
+        return Json({"status": "ok", "models": [model.name for model in self.models.all], "version": __version__})
 
     async def metrics(self) -> Response:
         """Numbers for Prometheus."""
         return Response(self.meter.text(), media_type=CONTENT_TYPE_LATEST)
 
-    def _model(self) -> dict[str, Any]:
-        return {"id": self.settings.model, "object": "model", "created": self.started, "owned_by": "ponder"}
+    def _model(self, name: str) -> dict[str, Any]:
+        own = next((model for model in self.models.all if model.name == name), None)
+        told = {"id": name, "object": "model", "created": self.started, "owned_by": "ponder"}
+        return told | {"x_ponder_efforts": own.efforts if own else [*map(str, Effort), AUTO]}
 
-    def _events(self, ask: Ask) -> AsyncGenerator[tuple[int, Event]]:
-        return self.meter.watch(self.worker.events(ask.requests(), ask.stop))
+    def _events(self, ask: Ask, owner: str) -> AsyncGenerator[tuple[int, Event]]:
+        spend = partial(self.limits.spend, owner)
+        events = ask.model.worker.events(ask.requests(), ask.stop, spend, tree=ask.tree)
+        return self.meter.watch(ask, formed(ask, events))
 
     def _stream(self, ask: Ask, lines: AsyncGenerator[bytes]) -> Response:
         return Events(lines, self._headers(ask), self.settings.ping_seconds)
 
     def _headers(self, ask: Ask, dones: list[Done] | None = None) -> dict[str, str]:
-        headers = {"x-ponder-effort": str(ask.effort)}
+        headers = {"x-ponder-model": quote(ask.model.name, safe=" "), "x-ponder-effort": str(ask.effort)}
+        headers["x-ponder-search"] = ask.search
         if ask.ignored:
             headers["x-ignored-params"] = ", ".join(quote(name[:64], errors="replace") for name in ask.ignored[:32])
-        if dones and self.settings.price:
-            headers["x-ponder-cost"] = dollars(total(dones), self.settings.price)
+        if dones and ask.model.price:
+            headers["x-ponder-cost"] = dollars(total(dones), ask.model.price)
         return headers
 
 
-def application(settings: Settings, worker: Worker) -> ASGIApp:
-    """The server of one model; the worker is closed with it."""
+def application(settings: Settings, models: Models, store: Store | None = None) -> ASGIApp:
+    """The server of some models; workers and store are closed with it. Without a store, what is kept dies with it."""
+    desk, meter, limits = Desk(store or Store()), Meter(), Limits(settings.quota)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        watching = [
+            asyncio.create_task(model.worker.watch(meter.restarts.labels(model.name).inc)) for model in models.all
+        ]
         yield
-        worker.close()
+        await desk.end()
+        for task in watching:
+            task.cancel()
+        for model in models.all:
+            model.worker.close()
+        desk.store.close()
 
     app = FastAPI(
         title="Ponder",
@@ -147,18 +183,24 @@ def application(settings: Settings, worker: Worker) -> ASGIApp:
         redirect_slashes=False,
         responses=ERRORS,
     )
-    api = Api(settings, worker, Meter())
+    api = Api(settings, models, meter, limits, desk, Seal(desk.store.secret("seal")))
     posts = {"/v1/chat/completions": api.chat, "/v1/responses": api.respond}
     for path, answer in posts.items():
         app.add_api_route(path, answer, methods=["POST"], response_class=Json, responses=STREAMS)
-    for path, answer in {"/v1/models": api.models, "/v1/models/{id:path}": api.model}.items():
+    one = "/v1/responses/{id}"
+    app.add_api_route(one, api.archive.get, methods=["GET"], response_class=Json, responses=STREAMS)
+    app.add_api_route(one, api.archive.delete, methods=["DELETE"], response_class=Json, responses=PLAIN)
+    app.add_api_route(f"{one}/cancel", api.archive.cancel, methods=["POST"], response_class=Json, responses=PLAIN)
+    app.add_api_route(f"{one}/input_items", api.archive.items, methods=["GET"], response_class=Json, responses=PLAIN)
+    for path, answer in {"/v1/models": api.listed, "/v1/models/{id:path}": api.model}.items():
         app.add_api_route(path, answer, methods=["GET"], response_class=Json, responses=PLAIN)
     app.add_api_route("/metrics", api.metrics, methods=["GET"], response_class=PlainTextResponse)
-    app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=STOPPED)
+    app.add_api_route("/health", api.health, methods=["GET"], response_class=Json, responses=PLAIN)
+    add_site(app, settings, models)
     for kind in (Refusal, PonderError, RequestValidationError, HTTPException, Gone, Exception):
         app.add_exception_handler(kind, _refuse)
     _describe(app)
-    return Gate(app, settings, api.meter)
+    return Gate(app, settings, meter, limits)
 
 
 async def _begin(request: Request, events: AsyncGenerator[tuple[int, Event]]) -> None:

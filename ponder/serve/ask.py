@@ -2,31 +2,33 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ponder.errors import ConfigError
 from ponder.search.tree import SMALLEST_BLOCK
 from ponder.seeds import seed_for
 from ponder.serve import params
-from ponder.serve.params import RAW
+from ponder.serve.forms import Form, form_of
+from ponder.serve.models import Model, Models
+from ponder.serve.params import LOGPROBS, RAW, SEALED
 from ponder.serve.refusal import Refusal, invalid, unsupported
 from ponder.serve.settings import Settings
-from ponder.serve.thoughts import without_thoughts
-from ponder.serve.wire import Body, ChatBody, Item, Part, ResponsesBody, Turn
+from ponder.serve.turns import Said, chat_said, response_said, whole_text
+from ponder.serve.wire import Body, ChatBody, ResponsesBody
 from ponder.serve.worker import Done
-from ponder.text.effort import Budget, effort_named, smallest_effort, within
+from ponder.text.effort import AUTO, Budget, effort_named, smallest_effort, within
 from ponder.think import Request
 from ponder.types import Effort, Ended, Message
-
-TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One request to think."""
 
-    model: str
+    model: Model
+    """Who answers."""
     messages: tuple[Message, ...]
     effort: Effort
     budget: Budget
@@ -42,8 +44,18 @@ class Ask:
     summaries: bool = True
     raw: bool = False
     """Whether raw thoughts are shown."""
+    tree: bool = False
+    """Whether the search's tree is told."""
+    form: Form | None = None
+    """Of the answer; None for plain text."""
+    likely: int | None = None
+    """How many of the likeliest tokens to tell at each place of the answer; None for not even its own."""
+    sealed: bool = False
+    """Whether the thought is given to the client, sealed."""
     removed: tuple[str, ...] = ()
     """Reasoning items of earlier turns that were left out."""
+    items: tuple[Mapping[str, Any], ...] = ()
+    """Of a response, its own input, as it is kept."""
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -63,75 +75,76 @@ class Ask:
         return done.completion.ended is Ended.CUT_OFF or (self.capped and done.forced)
 
 
-def chat_ask(body: ChatBody, settings: Settings) -> Ask:
+async def chat_ask(body: ChatBody, settings: Settings, models: Models) -> Ask:
     """A chat completion's; raises Refusal where it cannot be answered."""
-    ignored = _checked(body, settings)
-    effort, budget, capped = _budget(body, settings, body.max_completion_tokens or body.max_tokens)
+    ignored = _checked(body, settings, models)
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     for text in stop:
-        _whole(text, "stop")
+        whole_text(text, "stop")
     if "" in stop:
         raise invalid("An empty text in 'stop' would end every answer before it begins.", "stop")
+    said = chat_said(body)
+    form, top = form_of(body.response_format, "response_format"), body.top_logprobs or 0
+    if top and not body.logprobs:
+        raise invalid("'top_logprobs' needs 'logprobs': true.", "top_logprobs")
+    how = await _how(body, models, said, body.max_completion_tokens or body.max_tokens)
     return Ask(
-        model=settings.model,
-        messages=tuple(_turn(turn, f"messages[{at}]") for at, turn in enumerate(body.messages)),
-        effort=effort,
-        budget=budget,
-        capped=capped,
-        search=settings.search,
-        temperature=settings.temperature if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        seed=body.seed,
+        **how,
+        **_told(body, how["model"], form, ignored, top if body.logprobs else None),
         choices=body.n or 1,
         stop=stop,
-        ignored=ignored,
         summaries=not (body.reasoning and body.reasoning.exclude),
     )
 
 
-def responses_ask(body: ResponsesBody, settings: Settings) -> Ask:
-    """A response's; raises Refusal where it cannot be answered."""
-    ignored = _checked(body, settings)
-    for name in ("previous_response_id", "conversation", "background", "prompt"):
-        if getattr(body, name, None):
+async def responses_ask(
+    body: ResponsesBody, settings: Settings, models: Models, earlier: Sequence[Mapping[str, Any]] = ()
+) -> Ask:
+    """A response's, behind the items of those it goes on from; raises Refusal where it cannot be answered."""
+    ignored = _checked(body, settings, models)
+    for name in ("conversation", "prompt"):
+        if (body.model_extra or {}).get(name):
             raise Refusal(
                 400,
-                f"Unsupported parameter: '{name}' is not supported by this server, which stores nothing. "
-                "Send the whole conversation as 'input'.",
+                f"Unsupported parameter: '{name}' is not supported by this server: go on from a response by "
+                "'previous_response_id', or send the whole conversation as 'input'.",
                 name,
                 "unsupported_parameter",
             )
-    effort, budget, capped = _budget(body, settings, body.max_output_tokens)
-    messages, removed = _input(body)
+    if body.background and body.store is False:
+        raise invalid("'background' needs 'store': nobody could ask for the response.", "background")
     wanted = body.reasoning.summary if body.reasoning else None
     if wanted not in (None, "auto", "concise", "detailed", "none"):
         raise invalid(f"'reasoning.summary' is {wanted!r}: use auto, concise, detailed or none.", "reasoning.summary")
+    id_ = secrets.token_hex(16)
+    said = response_said(body, id_, earlier)
+    form = form_of(body.text.format if body.text else None, "text.format")
+    top, wanted_too = body.top_logprobs or 0, set(body.include or ())
+    how = await _how(body, models, said, body.max_output_tokens)
     return Ask(
-        model=settings.model,
-        messages=messages,
-        effort=effort,
-        budget=budget,
-        capped=capped,
-        search=settings.search,
-        temperature=settings.temperature if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        seed=body.seed,
-        ignored=ignored,
+        **how,
+        **_told(body, how["model"], form, ignored, top if LOGPROBS in wanted_too else None),
+        sealed=SEALED in wanted_too,
         summaries=wanted != "none" and not (body.reasoning and body.reasoning.exclude),
         raw=settings.expose_thoughts and RAW in (body.include or ()),
-        removed=removed,
+        tree=params.TREE in (body.include or ()),
+        removed=said.removed,
+        items=said.items,
+        id=id_,
     )
 
 
-def _checked(body: Body, settings: Settings) -> tuple[str, ...]:
-    """The parameters without effect, of a request for the model that there is."""
-    if body.model != settings.model:
-        raise Refusal(
-            404,
-            f"The model {body.model!r} does not exist: there is {settings.model!r}.",
-            "model",
-            "model_not_found",
-        )
+def _told(body: Body, model: Model, form: Form | None, ignored: tuple[str, ...], likely: int | None) -> dict[str, Any]:
+    """The fields of an Ask that say how its answer is told."""
+    if likely is not None and (form or model.chances is None):
+        names = {"logprobs", "top_logprobs", "include"} & body.model_fields_set
+        return {"form": form, "ignored": tuple(sorted({*ignored, *names}))}
+    return {"form": form, "ignored": ignored, "likely": likely}
+
+
+def _checked(body: Body, settings: Settings, models: Models) -> tuple[str, ...]:
+    """The parameters without effect, of a request for a model that there is."""
+    models.check(body.model)
     names = params.ignored(body, raw=settings.expose_thoughts)
     if settings.strict:
         params.check_strictly(body, names)
@@ -140,28 +153,37 @@ def _checked(body: Body, settings: Settings) -> tuple[str, ...]:
     return names
 
 
-# How long to think
+# Who thinks, and for how long
 
 
-def _budget(body: Body, settings: Settings, most: int | None) -> tuple[Effort, Budget, bool]:
-    """Effort and budget, and whether the client's limit made that smaller."""
-    effort, tokens = _effort(body, settings)
-    if settings.direct and effort is not Effort.NONE:
+async def _how(body: Body, models: Models, said: Said, most: int | None) -> dict[str, Any]:
+    """The fields of an Ask that say so; `most` is the client's limit on everything."""
+    wanted, tokens = _effort(body)
+    model, effort = await models.choose(body.model, wanted, said.messages, _effort_name(body))
+    if model.direct and effort is not Effort.NONE:
         raise invalid(
-            f"Unsupported value: {settings.model} was taught to answer without thinking, so its only effort is 'none'.",
+            f"Unsupported value: {model.name} was taught to answer without thinking, so its only effort is 'none'.",
             _effort_name(body),
             "unsupported_value",
         )
-    budget = settings.budgets[effort]
+    search, budget, temperature = model.spent(effort, body.temperature)
     if tokens is not None:
-        budget = replace(budget, thinking=min(tokens, settings.budgets[Effort.MAX].thinking))
-    if most is None:
-        return effort, budget, False
-    smaller = within(budget, most)
-    return effort, smaller, smaller.thinking < budget.thinking
+        budget = replace(budget, thinking=min(tokens, model.budgets[Effort.MAX].thinking))
+    smaller = budget if most is None else within(budget, most)
+    return {
+        "model": model,
+        "messages": said.messages,
+        "effort": effort,
+        "budget": smaller,
+        "capped": smaller.thinking < budget.thinking,
+        "search": search,
+        "temperature": temperature,
+        "top_p": 1.0 if body.top_p is None else body.top_p,
+        "seed": body.seed,
+    }
 
 
-def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
+def _effort(body: Body) -> tuple[str | None, int | None]:
     """The effort that a request asks for, by whatever name, and its own number of thinking tokens."""
     reasoning = body.reasoning
     thinking, template = (body.thinking, body.chat_template_kwargs) if isinstance(body, ChatBody) else (None, None)
@@ -174,6 +196,8 @@ def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
     named = named if named is not None else reasoning.effort if reasoning else None
     tokens = reasoning.max_tokens if reasoning else None
     tokens = tokens if tokens is not None else thinking.budget_tokens if thinking else None
+    if named == AUTO:
+        return AUTO, tokens
     if named is not None:
         try:
             return effort_named(named), tokens
@@ -181,71 +205,8 @@ def _effort(body: Body, settings: Settings) -> tuple[Effort, int | None]:
             raise invalid(f"Invalid value: {err}.", _effort_name(body)) from None
     if off:
         return Effort.NONE, None
-    return (settings.effort if tokens is None else smallest_effort(tokens)), tokens
+    return (None if tokens is None else smallest_effort(tokens)), tokens
 
 
 def _effort_name(body: Body) -> str:
     return "reasoning_effort" if isinstance(body, ChatBody) and body.reasoning_effort else "reasoning.effort"
-
-
-# What is asked
-
-
-def _input(body: ResponsesBody) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    """A response's conversation, and the reasoning items that were left out of it."""
-    first = (Message("system", _whole(body.instructions, "instructions")),) if body.instructions else ()
-    if isinstance(body.input, str):
-        return (*first, Message("user", body.input)), ()
-    messages = [_item(item, f"input[{at}]") for at, item in enumerate(body.input) if item.type != "reasoning"]
-    if not messages:
-        raise invalid("'input' holds no message.", "input")
-    return (*first, *messages), tuple(item.id or "" for item in body.input if item.type == "reasoning")
-
-
-def _item(item: Item, where: str) -> Message:
-    if item.type != "message":
-        raise invalid(f"Items of type {item.type!r} are not supported.", f"{where}.type", "unsupported_value")
-    if item.role is None:
-        raise invalid(f"Missing required parameter: '{where}.role'.", f"{where}.role", "missing_required_parameter")
-    return _message(item.role, item.content, where)
-
-
-def _turn(turn: Turn, where: str) -> Message:
-    if turn.role in ("tool", "function"):
-        raise invalid(
-            f"Unsupported value: '{where}.role' does not support '{turn.role}' with this model.",
-            f"{where}.role",
-            "unsupported_value",
-        )
-    return _message(turn.role, turn.content, where)
-
-
-def _message(role: str, content: str | Sequence[Part] | None, where: str) -> Message:
-    """One turn; of an assistant's, what the user saw. Thoughts in fields of their own were never read."""
-    text = _text(content, where)
-    match role:
-        case "assistant":
-            return Message("assistant", without_thoughts(text))
-        case "user":
-            return Message("user", text)
-        case _:
-            return Message("system", text)
-
-
-def _text(content: str | Sequence[Part] | None, where: str) -> str:
-    if content is None or isinstance(content, str):
-        return _whole(content or "", where)
-    for at, part in enumerate(content):
-        if part.type not in TEXT_PARTS:
-            name = f"{where}.content[{at}]"
-            raise invalid(f"'{name}' is of type {part.type!r}; this model reads text.", name, "unsupported_value")
-    return _whole("".join(part.text or part.refusal or "" for part in content), where)
-
-
-def _whole(text: str, where: str) -> str:
-    """The text, refused where it holds half a character, which no model reads."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as err:
-        raise invalid(f"'{where}' holds half a character at {err.start}: send whole ones.", where) from None
-    return text

@@ -1,15 +1,20 @@
 """Chat completions: the object, and its chunks while it is written."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ponder.serve import sse
 from ponder.serve.ask import Ask
+from ponder.serve.likely import likely
 from ponder.serve.refusal import refusal_of
 from ponder.serve.settings import Settings
 from ponder.serve.summaries import summaries, summary
+from ponder.serve.tree import Tried
 from ponder.serve.usage import chat_usage, total
-from ponder.serve.worker import Begun, Done, Event, Folded, Told
+from ponder.serve.worker import Begun, Done, Event, Folded, Refused, Told
+
+if TYPE_CHECKING:
+    from ponder.engine.chances import Chance
 
 
 def fields(settings: Settings, text: str) -> dict[str, str]:
@@ -23,15 +28,21 @@ def completion(ask: Ask, dones: Sequence[Done], settings: Settings) -> dict[str,
     return {
         **_head(ask, "chat.completion"),
         "choices": [_choice(ask, at, done, settings) for at, done in enumerate(dones)],
-        "usage": chat_usage(total(dones), settings.price),
+        "usage": chat_usage(total(dones), ask.model.price),
     }
 
 
 def _choice(ask: Ask, index: int, done: Done, settings: Settings) -> dict[str, Any]:
     thought = "\n\n".join(summaries(done.completion.blocks)) if ask.summaries else ""
-    message = {"role": "assistant", "content": done.completion.answer, "refusal": None, "annotations": []}
+    answer = None if done.refusal else done.completion.answer
+    message = {"role": "assistant", "content": answer, "refusal": done.refusal, "annotations": []}
     message |= fields(settings, thought) if thought else {}
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": _finish(ask, done)}
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": _likely(ask, done.chances),
+        "finish_reason": _finish(ask, done),
+    }
 
 
 async def chunks(
@@ -41,8 +52,8 @@ async def chunks(
     head, more = _head(ask, "chat.completion.chunk"), {"usage": None} if usage else {}
     begun, dones = set[int](), dict[int, Done]()
 
-    def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def chunk(index: int, delta: dict[str, Any], finish: str | None = None, likely: Any = None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": likely, "finish_reason": finish}
         return sse.event({**head, "choices": [choice], **more})
 
     try:
@@ -54,15 +65,17 @@ async def chunks(
                     if delta := fields(settings, "\n\n" * (index in begun) + text):
                         yield chunk(index, delta)
                     begun.add(index)
-                case Told(text):
-                    yield chunk(index, {"content": text})
+                case Told(text, chances):
+                    yield chunk(index, {"content": text}, likely=_likely(ask, chances))
+                case Refused(why):
+                    yield chunk(index, {"refusal": why})
                 case Done():
                     dones[index] = event
                     yield chunk(index, {}, _finish(ask, event))
-                case Begun() | Folded():
+                case Begun() | Folded() | Tried():
                     pass
         if usage:
-            counts = chat_usage(total([dones[index] for index in range(ask.choices)]), settings.price)
+            counts = chat_usage(total([dones[index] for index in range(ask.choices)]), ask.model.price)
             yield sse.event({**head, "choices": [], "usage": counts})
     except Exception as err:  # the status was sent long ago: an error can only be told in the stream
         yield sse.event(refusal_of(err).to_json())
@@ -71,8 +84,13 @@ async def chunks(
     yield sse.DONE
 
 
+def _likely(ask: Ask, chances: "Sequence[Chance]") -> dict[str, Any] | None:
+    return None if ask.likely is None else {"content": likely(chances), "refusal": None}
+
+
 def _head(ask: Ask, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{ask.id}", "object": kind, "created": ask.created, "model": ask.model}
+    who = {"model": ask.model.name, "reasoning_effort": str(ask.effort)}
+    return {"id": f"chatcmpl-{ask.id}", "object": kind, "created": ask.created, **who}
 
 
 def _finish(ask: Ask, done: Done) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ponder.serve import sse
+from ponder.serve.limits import Limits
 from ponder.serve.meter import Meter
 from ponder.serve.refusal import Refusal, refusal_of
 from ponder.serve.settings import Settings
@@ -22,6 +24,23 @@ OPEN_PATHS = ("/health", "/openapi.json")
 THINKING_PATHS = ("/v1/chat/completions", "/v1/responses")
 KNOWN_PATHS = (*OPEN_PATHS, *THINKING_PATHS, "/v1/models", "/metrics")
 RETRY_SECONDS = 1
+EVERYBODY = ""
+"""Whose responses are kept where no keys are asked for."""
+OWNER, PLACE = "ponder.owner", "ponder.place"
+"""In a request's scope."""
+
+
+@dataclass(eq=False)
+class Place:
+    """What a request holds while it is thought about; whoever thinks on after its reply takes it over."""
+
+    free: Callable[[], None]
+    taken: bool = False
+
+    def take(self) -> Callable[[], None]:
+        """Take it over; returns what gives it back."""
+        self.taken = True
+        return self.free
 
 
 @dataclass(eq=False)
@@ -33,12 +52,15 @@ class _Reply:
     start: float = field(default_factory=time.monotonic)
     status: int = 0
     """0 until it has begun."""
+    more: dict[str, str] = field(default_factory=dict[str, str])
+    """Headers that every reply to this request has."""
 
     async def pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.id
+            headers.update(self.more)
             headers["openai-processing-ms"] = str(round(1000 * (time.monotonic() - self.start)))
         await self.send(message)
 
@@ -57,6 +79,7 @@ class Gate:
     app: ASGIApp
     settings: Settings
     meter: Meter
+    limits: Limits
     _thinking: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,14 +98,15 @@ class Gate:
             elif reply.status < 500:
                 log.exception("%s broke off", reply.id)
         finally:
-            path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+            path = _known(scope["path"])
             self.meter.replied(path, reply.status, time.monotonic() - reply.start)
 
     async def _let_in(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         headers = Headers(scope=scope)
         keys, path = self.settings.keys, scope["path"]
         thinks = scope["method"] == "POST" and path in THINKING_PATHS
-        if keys and path not in OPEN_PATHS and not keys.allow(headers.get("authorization")):
+        owner = keys.owner(headers.get("authorization")) if keys else EVERYBODY
+        if owner is None and not _open(scope["method"], path):
             await reply.refuse(Refusal(401, "The API key is missing or wrong.", code="invalid_api_key"))
             return
         try:
@@ -91,15 +115,36 @@ class Gate:
             await reply.refuse(refusal)
             return
         # Only now: whoever sends slowly must not hold a place.
-        if thinks and self._thinking >= self.settings.most_requests:
-            message = f"This server thinks about {self.settings.most_requests} requests at once: try again soon."
-            await reply.refuse(Refusal(429, message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS))
-            return
-        self._count(thinks)
+        place = Place(lambda: None)
+        if thinks:
+            try:
+                place = self._enter(owner or EVERYBODY)
+            except Refusal as refusal:
+                self.meter.limited.labels(refusal.limit).inc()
+                reply.more = self.limits.headers(owner or EVERYBODY)
+                await reply.refuse(refusal)
+                return
+            reply.more = self.limits.headers(owner or EVERYBODY)
         try:
-            await self.app(scope, _again(body, receive), reply.pass_on)
+            await self.app({**scope, OWNER: owner, PLACE: place}, _again(body, receive), reply.pass_on)
         finally:
-            self._count(-thinks)
+            if not place.taken:
+                place.free()
+
+    def _enter(self, owner: str) -> Place:
+        """A place for a request that is to be thought about; raises Refusal where there is none."""
+        most = self.settings.most_requests
+        if self._thinking >= most:
+            message = f"This server thinks about {most} requests at once: try again soon."
+            raise Refusal(429, message, code="rate_limit_exceeded", retry_after=RETRY_SECONDS, limit="server")
+        self.limits.enter(owner)
+        self._count(1)
+
+        def free() -> None:
+            self._count(-1)
+            self.limits.leave(owner)
+
+        return Place(free)
 
     def _count(self, more: int) -> None:
         self._thinking += more
@@ -127,6 +172,21 @@ class Gate:
         except TimeoutError:
             raise Refusal(408, "The body took too long to arrive.", code="request_timeout") from None
         return b"".join(parts)
+
+
+def _open(method: str, path: str) -> bool:
+    """Whether a request needs no key; the page is open, because it asks for the key."""
+    return path in OPEN_PATHS or (method == "GET" and (path == "/" or path.startswith("/page/")))
+
+
+def _known(path: str) -> str:
+    """A path's name in the numbers, which must not be as many as there are ids."""
+    if path in KNOWN_PATHS:
+        return path
+    for prefix, name in {"/v1/responses/": "/v1/responses/{id}", "/v1/models/": "/v1/models/{id}"}.items():
+        if path.startswith(prefix):
+            return name
+    return "other"
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

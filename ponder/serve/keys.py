@@ -15,12 +15,15 @@ class Keys:
 
     digests: tuple[bytes, ...]
 
-    def allow(self, authorization: str | None) -> bool:
-        """Whether an Authorization header carries one of the keys; takes as long for each of them."""
+    def owner(self, authorization: str | None) -> str | None:
+        """Whose key an Authorization header carries, by the key's digest; None where it is none of them.
+
+        Takes as long for each of them.
+        """
         scheme, _, key = (authorization or "").partition(" ")
         given = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
-        right = [hmac.compare_digest(given, digest) for digest in self.digests]
-        return scheme.lower() == "bearer" and any(right)
+        right = [digest.hex() for digest in self.digests if hmac.compare_digest(given, digest)]
+        return right[0] if right and scheme.lower() == "bearer" else None
 
 
 def read_keys(path: Path) -> Keys:

@@ -10,8 +10,10 @@ _BOTH = {"model", "reasoning", "temperature", "top_p", "seed", "stream", "stream
 HONOURED: Mapping[type[Body], set[str]] = {
     ChatBody: _BOTH
     | {"messages", "reasoning_effort", "max_completion_tokens", "max_tokens", "n", "stop", "thinking"}
-    | {"chat_template_kwargs"},
-    ResponsesBody: _BOTH | {"input", "instructions", "max_output_tokens", "metadata"},
+    | {"chat_template_kwargs", "logprobs", "top_logprobs", "response_format"},
+    ResponsesBody: _BOTH
+    | {"input", "instructions", "max_output_tokens", "metadata", "previous_response_id", "store", "background"}
+    | {"top_logprobs"},
 }
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
@@ -24,7 +26,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "service_tier": ("auto", "default"),
     "truncation": ("disabled",),
-    "background": (False,),
     "store": (False,),
     "metadata": ({},),
     "modalities": (["text"],),
@@ -41,6 +42,12 @@ DEFAULTS: Mapping[str, float] = {"temperature": 1, "top_p": 1, "n": 1, "frequenc
 """What o1 took in no other value."""
 RAW = "reasoning.content"
 """In `include`: asks for raw thoughts."""
+TREE = "ponder.tree"
+"""In `include`: asks for the search's tree, live and at the end."""
+SEALED = "reasoning.encrypted_content"
+LOGPROBS = "message.output_text.logprobs"
+REFUSED = ("logprobs", "top_logprobs")
+"""What o1 refused, and we do."""
 
 
 def ignored(body: Body, *, raw: bool) -> tuple[str, ...]:
@@ -51,12 +58,10 @@ def ignored(body: Body, *, raw: bool) -> tuple[str, ...]:
     found = {name for name, value in given.items() if value is not None and value not in NEUTRAL.get(name, ())}
     found -= HONOURED[type(body)]
     if isinstance(body, ResponsesBody):
-        form = body.text.format if body.text else None
-        more = set((body.text.model_extra or {}) if body.text else ()) - {"verbosity"}
-        found -= {"text"} if (form is None or form.type == "text") and not more else set()
-        found -= {"include"} if raw and body.include == [RAW] else set()
-    elif isinstance(body, ChatBody) and body.response_format and body.response_format.type == "text":
-        found -= {"response_format"}
+        more = {**((body.text.model_extra or {}) if body.text else {})}
+        found -= {"text"} if all(value in NEUTRAL.get(name, ()) for name, value in more.items()) else set()
+        done = {SEALED, LOGPROBS, TREE, *([RAW] if raw else [])}
+        found -= {"include"} if set(body.include or ()) <= done else set()
     return tuple(sorted(found))
 
 
@@ -74,7 +79,7 @@ def check_strictly(body: Body, names: tuple[str, ...]) -> None:
                 name,
                 "unsupported_value",
             )
-    for name in names:
+    for name in (*names, *(name for name in REFUSED if given.get(name))):
         if name not in HARMLESS:
             raise unsupported(name)
 

@@ -19,6 +19,8 @@ class Refusal(Exception):
     code: str | None = None
     retry_after: int | None = None
     """Seconds after which the same request may be sent again."""
+    limit: str = ""
+    """What was used up, for the numbers."""
 
     @property
     def type(self) -> str:

@@ -1,18 +1,20 @@
 """Responses: the object, and its events while it is written, in the order that OpenAI's clients rely on."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ponder.serve import sse
+from ponder.serve import sse, tree
 from ponder.serve.ask import Ask
-from ponder.serve.refusal import Refusal, refusal_of
+from ponder.serve.likely import likely
+from ponder.serve.refusal import Refusal
 from ponder.serve.settings import Settings
 from ponder.serve.summaries import summary
-from ponder.serve.usage import responses_usage
+from ponder.serve.tree import Tried
+from ponder.serve.usage import responses_usage, total
 from ponder.serve.wire import ResponsesBody
-from ponder.serve.worker import Begun, Done, Event, Folded, Told
+from ponder.serve.worker import Begun, Done, Event, Folded, Refused, Told
 from ponder.types import Block
 
 Json = dict[str, Any]
@@ -25,6 +27,24 @@ class Paper:
     ask: Ask
     body: ResponsesBody
     settings: Settings
+    seal: Callable[[Sequence[Block]], str] = field(default=lambda blocks: "")
+    """Makes what the client keeps of a thought."""
+    _sealed: dict[tuple[Block, ...], str] = field(default_factory=dict[tuple[Block, ...], str])
+
+    @property
+    def id(self) -> str:
+        """The response's."""
+        return f"resp_{self.ask.id}"
+
+    @property
+    def previous(self) -> str | None:
+        """The response that it goes on from."""
+        return self.body.previous_response_id
+
+    @property
+    def store(self) -> bool:
+        """Whether it is kept."""
+        return self.body.store is not False
 
     def begun(self) -> Json:
         """While it is being written."""
@@ -34,14 +54,21 @@ class Paper:
         """The whole, or what fit the client's limit."""
         cut, completion = self.ask.cut(done), done.completion
         output = [self.reasoning(completion.blocks)] if self.ask.thinks else []
-        output.append(self.message(completion.answer, cut=cut))
+        part = refusal_part(done.refusal) if done.refusal else output_text(completion.answer, likely(done.chances))
+        output.append(self.message(part, "incomplete" if cut else "completed"))
         told = self._object("incomplete" if cut else "completed", output, done)
+        if self.ask.tree and completion.tree:
+            told["x_ponder_tree"] = tree.told(completion.tree, discarded=self.settings.expose_thoughts)
         return told | {"incomplete_details": {"reason": "max_output_tokens"} if cut else None}
 
-    def failed(self, refusal: Refusal) -> Json:
-        """Where an error ended it."""
-        error = {"code": "server_error" if refusal.status >= 500 else "invalid_prompt", "message": refusal.message}
-        return self._object("failed", [], None) | {"error": error}
+    def part(self, status: str, blocks: Sequence[Block], answer: str | None) -> Json:
+        """What there is of one that is not finished: in_progress, cancelled or failed."""
+        writing = status == "in_progress"
+        thinking = "in_progress" if writing and answer is None else "completed"
+        output = [self.reasoning(blocks) | {"status": thinking}] if self.ask.thinks else []
+        if answer is not None:
+            output.append(self.message(output_text(answer), "in_progress" if writing else "incomplete"))
+        return self._object(status, output, None)
 
     def reasoning(self, blocks: Sequence[Block]) -> Json:
         """The item of a thought: its summaries, and, where they may be shown, the raw thoughts."""
@@ -50,13 +77,15 @@ class Paper:
         item["summary"] = [{"type": "summary_text", "text": text} for text in shown]
         if self.ask.raw:
             item["content"] = [{"type": "reasoning_text", "text": block.thoughts} for block in blocks]
+        if self.ask.sealed and blocks:  # no two seals are alike, and all events must tell the same
+            whole = tuple(blocks)
+            item["encrypted_content"] = self._sealed.setdefault(whole, self._sealed.get(whole) or self.seal(whole))
         return item
 
-    def message(self, text: str | None, *, cut: bool = False) -> Json:
-        """The item of the answer; of one that has not begun, without text."""
-        status = "in_progress" if text is None else "incomplete" if cut else "completed"
+    def message(self, part: Json | None, status: str) -> Json:
+        """The item of the answer; of one that has not begun, without its part."""
         item: Json = {"type": "message", "id": f"msg_{self.ask.id}", "role": "assistant", "status": status}
-        return item | {"content": [] if text is None else [output_text(text)]}
+        return item | {"content": [] if part is None else [part]}
 
     def _object(self, status: str, output: list[Json], done: Done | None) -> Json:
         ask, body = self.ask, self.body
@@ -64,37 +93,37 @@ class Paper:
             {"id": id_, "type": "reasoning", "action": "removed", "reason": "turn_boundary"} for id_ in ask.removed
         ]
         return {
-            "id": f"resp_{ask.id}",
+            "id": self.id,
             "object": "response",
             "created_at": ask.created,
             "completed_at": int(time.time()) if status == "completed" else None,
             "status": status,
             "incomplete_details": None,
             "error": None,
-            "model": ask.model,
-            "previous_response_id": None,
+            "model": ask.model.name,
+            "previous_response_id": self.previous,
             "instructions": body.instructions,
             "output": output,
             "tools": [],
             "tool_choice": "auto",
             "truncation": "disabled",
             "parallel_tool_calls": False,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": ask.form.told if ask.form else {"type": "text"}},
             "top_p": ask.top_p,
             "temperature": ask.temperature,
             "presence_penalty": 0,
             "frequency_penalty": 0,
-            "top_logprobs": 0,
+            "top_logprobs": ask.likely or 0,
             "reasoning": {
                 "effort": ask.effort,
                 "summary": "auto" if ask.summaries else None,
                 "context": "current_turn",
             },
-            "usage": responses_usage(done.completion.tokens, self.settings.price) if done else None,
+            "usage": responses_usage(total([done]), self.ask.model.price) if done else None,
             "max_output_tokens": body.max_output_tokens,
             "max_tool_calls": None,
-            "store": False,
-            "background": False,
+            "store": self.store,
+            "background": bool(body.background),
             "service_tier": "default",
             "metadata": body.metadata or {},
             "safety_identifier": None,
@@ -102,9 +131,14 @@ class Paper:
         } | ({"input_transformations": removed} if removed else {})
 
 
-def output_text(text: str) -> Json:
+def output_text(text: str, likely: Sequence[Json] = ()) -> Json:
     """The one content part of an answer."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(likely)}
+
+
+def refusal_part(why: str) -> Json:
+    """The one content part where there is no answer in the form that was asked for."""
+    return {"type": "refusal", "refusal": why}
 
 
 @dataclass
@@ -118,8 +152,32 @@ class Script:
     raw: int = 0
     """Raw thoughts so far."""
     blocks: list[Block] = field(default_factory=list[Block])
-    answering: bool = False
-    answer: str = ""
+    answer: str | None = None
+    """None before it has begun."""
+    done: Done | None = None
+    ended: Json | None = None
+    """The whole, once it is over."""
+
+    @property
+    def whole(self) -> Json:
+        """The response's object, as far as it is written."""
+        return self.ended or self.paper.part("in_progress", self.blocks, self.answer)
+
+    def lines(self, event: Event) -> Iterator[bytes]:
+        """What is told of an event."""
+        match event:
+            case Folded(block):
+                return self.folded(block)
+            case Told(text, chances):
+                return self.told(text, likely(chances))
+            case Refused(why):
+                return self.refused(why)
+            case Done():
+                return self.finish(event)
+            case Tried():
+                return iter((self.event(tree.GROWN, node=tree.grown(event)),))
+            case Begun():
+                return iter(())
 
     def event(self, kind: str, **more: Any) -> bytes:
         """The next event."""
@@ -156,67 +214,55 @@ class Script:
             yield self.event("response.reasoning_text.done", **where, text=text)
             yield self.event("response.content_part.done", **where, part=part)
 
-    def told(self, text: str) -> Iterator[bytes]:
+    def told(self, text: str, chances: Sequence[Json] = ()) -> Iterator[bytes]:
         """More of the answer, which ends the thought where it is the first of it."""
-        if not self.answering:
-            yield from self._answering()
-        self.answer += text
+        if self.answer is None:
+            yield from self._answering(output_text(""))
+        self.answer = (self.answer or "") + text
         if text:
-            yield self.event("response.output_text.delta", **self._place(), delta=text, logprobs=[])
+            yield self.event("response.output_text.delta", **self._place(), delta=text, logprobs=list(chances))
+
+    def refused(self, why: str) -> Iterator[bytes]:
+        """In place of the answer."""
+        yield from self._answering(refusal_part(""))
+        self.answer = ""
+        yield self.event("response.refusal.delta", **self._place(), delta=why)
+        yield self.event("response.refusal.done", **self._place(), refusal=why)
 
     def finish(self, done: Done) -> Iterator[bytes]:
         """The end, however it ended."""
         yield from self.told("")
-        whole, part = self.paper.finished(done), output_text(self.answer)
-        yield self.event("response.output_text.done", **self._place(), text=self.answer, logprobs=[])
+        self.done, self.ended = done, self.paper.finished(done)
+        whole = self.ended
+        part = whole["output"][-1]["content"][0]
+        if not done.refusal:
+            told = {"text": part["text"], "logprobs": part["logprobs"]}
+            yield self.event("response.output_text.done", **self._place(), **told)
         yield self.event("response.content_part.done", **self._place(), part=part)
         index = int(self.paper.ask.thinks)
         yield self.event("response.output_item.done", output_index=index, item=whole["output"][index])
         yield self.event(f"response.{whole['status']}", response=whole)
 
+    def cancel(self) -> Iterator[bytes]:
+        """The end, by whoever asked for it; there is no event of its own for that."""
+        self.ended = self.paper.part("cancelled", self.blocks, self.answer)
+        yield self.event("response.incomplete", response=self.ended)
+
     def fail(self, refusal: Refusal) -> Iterator[bytes]:
         """The end, by an error: for clients that read OpenAI's error events, and for those that raise its errors."""
         yield self.event("error", code=refusal.code, message=refusal.message, param=refusal.param)
-        yield self.event("response.failed", response=self.paper.failed(refusal))
+        error = {"code": "server_error" if refusal.status >= 500 else "invalid_prompt", "message": refusal.message}
+        self.ended = self.paper.part("failed", self.blocks, self.answer) | {"error": error}
+        yield self.event("response.failed", response=self.ended)
 
-    def _answering(self) -> Iterator[bytes]:
-        self.answering = True
+    def _answering(self, part: Json) -> Iterator[bytes]:
         if self.paper.ask.thinks:
             item = self.paper.reasoning(self.blocks)
             yield self.event("response.output_item.done", output_index=0, item=item)
-        item, at = self.paper.message(None), self._place()
+        item, at = self.paper.message(None, "in_progress"), self._place()
         yield self.event("response.output_item.added", output_index=at["output_index"], item=item)
-        yield self.event("response.content_part.added", **at, part=output_text(""))
+        yield self.event("response.content_part.added", **at, part=part)
 
     def _place(self) -> Json:
         ask = self.paper.ask
         return {"item_id": f"msg_{ask.id}", "output_index": int(ask.thinks), "content_index": 0}
-
-
-async def told(paper: Paper, events: AsyncGenerator[tuple[int, Event]]) -> AsyncGenerator[bytes]:
-    """A response as it is written; closes `events`."""
-    script = Script(paper)
-    try:
-        for line in script.begin():
-            yield line
-        async for _, event in events:
-            for line in _lines(script, event):
-                yield line
-    except Exception as err:  # the status was sent long ago: an error can only be told in the stream
-        for line in script.fail(refusal_of(err)):
-            yield line
-    finally:
-        await events.aclose()
-    yield sse.DONE
-
-
-def _lines(script: Script, event: Event) -> Iterator[bytes]:
-    match event:
-        case Folded(block):
-            return script.folded(block)
-        case Told(text):
-            return script.told(text)
-        case Done():
-            return script.finish(event)
-        case Begun():
-            return iter(())

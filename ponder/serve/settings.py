@@ -1,11 +1,9 @@
 """What an operator decides."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ponder.serve.keys import Keys
-from ponder.text.effort import BUDGETS, Budget
-from ponder.types import Effort
+from ponder.serve.limits import Quota
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "both", "none")
 """Names under which chat replies carry the summaries; servers and clients disagree about them."""
@@ -19,20 +17,14 @@ class Price:
     """Of prompts."""
     written: float
     """Of thoughts, discarded ones included, and answers."""
+    cached: float | None = None
+    """Of the part of a prompt that the engine did not have to read; else as `read`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """One server's."""
 
-    model: str
-    """The name that clients use."""
-    direct: bool = False
-    """Whether the model was taught to answer without thinking."""
-    search: str = "single"
-    budgets: Mapping[Effort, Budget] = field(default_factory=lambda: BUDGETS)
-    temperature: float = 0.0
-    """Where a request gives none."""
     expose_thoughts: bool = False
     """Whether a request may ask for raw thoughts."""
     strict: bool = False
@@ -40,8 +32,8 @@ class Settings:
     reasoning_field: str = REASONING_FIELDS[0]
     keys: Keys | None = None
     """None lets everybody in."""
-    price: Price | None = None
-    """None where no costs are told."""
+    quota: Quota = Quota()
+    """Of each key, or of everybody together where there are none."""
     most_requests: int = 512
     """Requests that are thought about at once; further ones get a 429."""
     most_bytes: int = 1_000_000
@@ -50,8 +42,3 @@ class Settings:
     """A body that takes longer to arrive is given up."""
     ping_seconds: float = 10.0
     """A stream is never silent for longer."""
-
-    @property
-    def effort(self) -> Effort:
-        """Where a request names none."""
-        return Effort.NONE if self.direct else Effort.MEDIUM

@@ -30,6 +30,16 @@ def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     return line + b"data: " + dumps(data) + b"\n\n"
 
 
+class Json(Response):
+    """A JSON body; see `dumps`."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of any JSON value."""
+        return dumps(content)
+
+
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     """What the work comes to; it is cancelled where the client leaves, and Gone is raised. The body has been read."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))

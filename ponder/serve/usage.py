@@ -1,8 +1,7 @@
 """What a request cost: tokens by their ids, in each API's words, and dollars by the operator's prices.
 
 Every token that was generated is counted, those of discarded branches too, because they were computed. A prompt is
-counted once, whatever number of contexts it stood in; no part of it is told as cached, because the engine does not
-say what it still knew of it from other requests.
+counted once, whatever number of contexts it stood in; what the engine knew of it from other requests is told as cached.
 """
 
 from collections.abc import Sequence
@@ -14,20 +13,22 @@ from ponder.types import Tokens
 
 
 def total(dones: Sequence[Done]) -> Tokens:
-    """The counts of all choices, with their common prompt once."""
+    """The counts of all choices, with their common prompt once; `cached` is of that alone."""
     counts = [done.completion.tokens for done in dones]
     return Tokens(
         prompt=counts[0].prompt,
         thinking=sum(one.thinking for one in counts),
         answer=sum(one.answer for one in counts),
         discarded=sum(one.discarded for one in counts),
-        cached=sum(one.cached for one in counts),
+        cached=min(done.cached for done in dones),
     )
 
 
 def dollars(tokens: Tokens, price: Price) -> str:
     """The cost, to the millionth."""
-    return f"{(tokens.prompt * price.read + tokens.generated * price.written) / 1e6:.6f}"
+    cached = price.read if price.cached is None else price.cached
+    read = (tokens.prompt - tokens.cached) * price.read + tokens.cached * cached
+    return f"{(read + tokens.generated * price.written) / 1e6:.6f}"
 
 
 def chat_usage(tokens: Tokens, price: Price | None) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def chat_usage(tokens: Tokens, price: Price | None) -> dict[str, Any]:
         "prompt_tokens": tokens.prompt,
         "completion_tokens": tokens.generated,
         "total_tokens": tokens.prompt + tokens.generated,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": tokens.cached, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": tokens.thinking + tokens.discarded,
             "audio_tokens": 0,
@@ -50,7 +51,7 @@ def responses_usage(tokens: Tokens, price: Price | None) -> dict[str, Any]:
     """As responses tell it."""
     return {
         "input_tokens": tokens.prompt,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": 0},
         "output_tokens": tokens.generated,
         "output_tokens_details": {"reasoning_tokens": tokens.thinking + tokens.discarded},
         "total_tokens": tokens.prompt + tokens.generated,

@@ -1,6 +1,6 @@
 """The bodies of requests, as the two APIs name their fields; what is not named here is kept, to be told as ignored."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,6 +38,7 @@ class Item(Open):
     id: str | None = None
     role: Literal["developer", "system", "user", "assistant"] | None = None
     content: str | list[Part] | None = None
+    encrypted_content: str | None = None
 
 
 class Reasoning(Open):
@@ -64,10 +65,20 @@ class Template(Open):
     enable_thinking: bool | None = None
 
 
-class Format(Open):
-    """The form of an answer."""
+class JsonSchema(Open):
+    """A schema for answers."""
+
+    name: Annotated[str, Field(max_length=64)] | None = None
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class Format(JsonSchema):
+    """The form of an answer: chats have the schema in a field of its own, responses beside the type."""
 
     type: str = "text"
+    json_schema: JsonSchema | None = None
 
 
 class TextSettings(Open):
@@ -91,6 +102,7 @@ class Body(Open):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream_options: StreamOptions | None = None
     metadata: Annotated[dict[Annotated[str, Field(max_length=64)], Text], Field(max_length=16)] | None = None
 
@@ -103,6 +115,7 @@ class ChatBody(Body):
     max_completion_tokens: Count | None = None
     max_tokens: Count | None = None
     n: Annotated[int, Field(ge=1, le=CHOICES)] | None = None
+    logprobs: bool | None = None
     stop: str | Annotated[list[str], Field(max_length=STOPS)] | None = None
     thinking: Thinking | None = None
     chat_template_kwargs: Template | None = None
@@ -116,8 +129,10 @@ class ResponsesBody(Body):
     instructions: str | None = None
     max_output_tokens: Count | None = None
     text: TextSettings | None = None
-    include: list[str] | None = None
-    previous_response_id: str | None = None
+    include: Annotated[list[str], Field(max_length=16)] | None = None
+    previous_response_id: Annotated[str, Field(max_length=64)] | None = None
+    store: bool | None = None
+    background: bool | None = None
 
 
 class Told(BaseModel):

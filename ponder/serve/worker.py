@@ -5,20 +5,31 @@ answer as Told, and Done. Whoever stops listening has cancelled the thought, and
 """
 
 import asyncio
+import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
+from ponder.search.tree import spent
 from ponder.serve.refusal import Refusal
+from ponder.serve.tree import Growing, Tried
 from ponder.text import format
 from ponder.text.format import DIALECTS, Dialect, Place
 from ponder.text.stream import Delta, Stream
 from ponder.think import Request, think_one
-from ponder.types import Block, Completion, Ended
+from ponder.types import Block, Completion, Ended, Segment, Thought
 
+if TYPE_CHECKING:
+    from ponder.engine.chances import Chance
+
+T = TypeVar("T")
+log = logging.getLogger("ponder.serve")
+BEAT_SECONDS, CLOSE_SECONDS = 0.25, 5.0
 LIVE = ("direct", "single")
 """Searches that keep everything they try, so that it can be shown at once; of the others only the end is."""
 
@@ -40,6 +51,15 @@ class Told:
     """More of the answer."""
 
     text: str
+    chances: "tuple[Chance, ...]" = ()
+    """Of its tokens, where they were asked for."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """There is an answer, but not in the form that was asked for."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -49,9 +69,16 @@ class Done:
     completion: Completion
     forced: bool
     """Whether the model would have thought on, but had to answer."""
+    cached: int = 0
+    """Tokens of the prompt that the engine did not have to read, because it knew them from other requests."""
+    segment: Segment | None = None
+    """What the answer was written in."""
+    chances: "tuple[Chance, ...]" = ()
+    refusal: str | None = None
+    """In place of an answer that is not in the form that was asked for."""
 
 
-Event = Begun | Folded | Told | Done
+Event = Begun | Folded | Told | Refused | Tried | Done
 
 
 @dataclass(eq=False)
@@ -100,8 +127,17 @@ class Followed:
     stop: tuple[str, ...]
     live: bool
     tell: Callable[[Event], None]
+    tree: Growing | None = None
+    """What each candidate is told to, where they are told at all."""
     forced: bool = False
+    spend: Callable[[int], None] = lambda tokens: None
+    """Hears of tokens as they are used: the prompt's once, and what is generated, extension by extension."""
+    cached: int | None = None
+    answers: dict[tuple[Thought, str], Segment] = field(default_factory=dict[tuple[Thought, str], Segment])
+    """What was written, by what it answers."""
     _begun: bool = False
+    _counted: bool = False
+    """Whether the prompt's tokens were."""
     _over: bool = False
     """Whether the model ended its thinking by itself."""
 
@@ -116,8 +152,19 @@ class Followed:
             extensions = await self.sampler.extend(prefix, limit, samplings, following)
         else:
             extensions = await self._begin(prefix, limit, samplings, following)
+        if not prefix.blocks:  # candidates of one search read their prompt once, together
+            known = min(extension.known for extension in extensions)
+            self.cached = known if self.cached is None else min(known, self.cached)
+        costs = [spent(extension) for extension in extensions]
+        self.spend(sum(cost.kept for cost in costs) + (costs[0].prompt if not self._counted else 0))
+        self._counted = True
+        for extension in extensions:
+            if extension.answer is not None:
+                self.answers.setdefault((prefix.blocks, extension.answer), extension.segment)
         if self.live:
             self._show(prefix, extensions[0], answer)
+        if self.tree:
+            self.tree.hear(prefix, extensions)
         return extensions
 
     async def _begin(
@@ -145,16 +192,29 @@ class Followed:
 
 @dataclass(eq=False)
 class Worker:
-    """A sampler in a thread of its own."""
+    """A sampler in a thread of its own; `watch` puts another one in its place where it is stuck or has crashed."""
 
     sampler: Sampler
     dialect: str = format.BLOCKS.name
+    remake: Callable[[], Sampler] | None = None
+    """Makes a fresh sampler; else the old one is used again."""
+    stuck_seconds: float = 120.0
+    """A step that takes longer will never end."""
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _thread: threading.Thread = field(init=False)
+    _listening: set[Callable[[Exception], None]] = field(default_factory=set[Callable[[Exception], None]])
+    """Who waits for something, to be told where it will never come."""
+    _beat: float = 0.0
+    """When the thread last had time."""
+    _closed: Exception | None = None
+    """What whoever asks is told, once it takes no more."""
 
     def __post_init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="thinking", daemon=True)
+        self._start()
+
+    def _start(self) -> None:
+        self._loop, self._beat = asyncio.new_event_loop(), time.monotonic()
+        self._thread = threading.Thread(target=self._run, args=(self._loop,), name="thinking", daemon=True)
         self._thread.start()
 
     @property
@@ -163,51 +223,140 @@ class Worker:
         return self._thread.is_alive() and not self._loop.is_closed()
 
     async def events(
-        self, requests: Sequence[Request], stop: tuple[str, ...] = ()
+        self,
+        requests: Sequence[Request],
+        stop: tuple[str, ...] = (),
+        spend: Callable[[int], None] = lambda tokens: None,
+        *,
+        tree: bool = False,
     ) -> AsyncGenerator[tuple[int, Event]]:
-        """What becomes of each request, with its number; where one fails, so do all, and its error is raised."""
-        here, told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Event | None]]()
+        """What becomes of each request, with its number; where one fails, so do all, and its error is raised.
 
-        def teller(number: int) -> Callable[[Event | None], None]:
+        `spend` hears of tokens as they are used. With `tree`, every candidate of a search is told of, too.
+        """
+        if self._closed:
+            raise self._closed
+        here, told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Event | Exception | None]]()
+
+        def teller(number: int) -> Callable[[Event | Exception | None], None]:
             return lambda event: _call(here, lambda: told.put_nowait((number, event)))
 
+        def count(tokens: int) -> None:
+            _call(here, lambda: spend(tokens))
+
         futures: list[Future[Done]] = []
+        lost = teller(0)
+        self._listening.add(lost)
         try:
             for number, request in enumerate(requests):
                 tell = teller(number)
-                future = asyncio.run_coroutine_threadsafe(self._think(request, stop, tell), self._loop)
+                thought = self._think(request, stop, tell, count, tree)
+                future = asyncio.run_coroutine_threadsafe(thought, self._loop)
                 futures.append(future)
                 future.add_done_callback(lambda _, tell=tell: tell(None))
             left = len(futures)
             while left:
                 number, event = await told.get()
+                if isinstance(event, Exception):
+                    raise event
                 if event is None:
                     left, event = left - 1, _result(futures[number])
                 yield number, event
         finally:
+            self._listening.discard(lost)
             for future in futures:
                 future.cancel()
 
+    async def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine comes to in the thread that thinks, where networks may be used."""
+        if self._closed:
+            work.close()
+            raise self._closed
+        here, found = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+        def end(error: Exception | None = None) -> None:
+            if not found.done():
+                found.set_exception(error) if error else found.set_result(None)
+
+        def lost(error: Exception) -> None:
+            _call(here, lambda: end(error))
+
+        self._listening.add(lost)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future.add_done_callback(lambda _: _call(here, end))
+        try:
+            await found
+        finally:
+            self._listening.discard(lost)
+            future.cancel()
+        return _result(future)
+
+    async def watch(self, on_restart: Callable[[], None]) -> None:
+        """Look after the thread: where it is stuck or has died, its requests fail, and another one begins."""
+        while True:
+            await asyncio.sleep(min(1.0, self.stuck_seconds / 4))
+            stuck = time.monotonic() - self._beat > self.stuck_seconds
+            if self._closed or (self.alive and not stuck):
+                continue
+            log.error("the engine %s: it begins again", "is stuck" if self.alive else "has crashed")
+            on_restart()
+            self.restart()
+
+    def restart(self) -> None:
+        """Give the thread up with what it was doing, and begin another one."""
+        old = self._loop
+        if self.alive:
+            _call(old, old.stop)  # in case it ever has time again
+        if self.remake:
+            self.sampler = self.remake()
+        self._start()
+        self._tell_lost(SamplerError("the engine had to begin again"))
+
+    def give_up(self, why: Exception) -> None:
+        """Take no more, and tell whoever waits why nothing comes."""
+        self._closed = why
+        self._tell_lost(why)
+
     def close(self) -> None:
         """Give up every thought and end the thread."""
+        self._closed = self._closed or SamplerError("the server is stopping")
         if self.alive:
             self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    def _tell_lost(self, error: Exception) -> None:
+        for tell in tuple(self._listening):
+            tell(error)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        def beat() -> None:
+            if loop is self._loop:
+                self._beat = time.monotonic()
+            loop.call_later(BEAT_SECONDS, beat)
+
+        asyncio.set_event_loop(loop)
+        loop.call_soon(beat)
         try:
-            self._loop.run_forever()
+            loop.run_forever()
         finally:
-            tasks = asyncio.all_tasks(self._loop)
+            tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
 
-    async def _think(self, request: Request, stop: tuple[str, ...], tell: Callable[[Event], None]) -> Done:
-        followed = Followed(self.sampler, DIALECTS[self.dialect], stop, request.search in LIVE, tell)
+    async def _think(
+        self,
+        request: Request,
+        stop: tuple[str, ...],
+        tell: Callable[[Event], None],
+        spend: Callable[[int], None],
+        tree: bool,
+    ) -> Done:
+        dialect, live = DIALECTS[self.dialect], request.search in LIVE
+        growing = Growing(tell) if tree else None
+        followed = Followed(self.sampler, dialect, stop, live, tell, growing, spend=spend)
         completion = await think_one(request, followed)
         if completion.ended is Ended.MALFORMED:
             raise Refusal(500, "The model broke its format: try another seed.", code="model_error")
@@ -215,14 +364,16 @@ class Worker:
             for block in completion.blocks:
                 tell(Folded(block))
             tell(Told(completion.answer))
-        return Done(completion, followed.forced)
+        cached = min(followed.cached or 0, completion.tokens.prompt)
+        segment = followed.answers.get((completion.blocks, completion.answer))
+        return Done(completion, followed.forced, cached, segment)
 
 
-def _result(future: "Future[Done]") -> Done:
+def _result(future: "Future[T]") -> T:
     try:
         return future.result()
     except CancelledError:
-        raise SamplerError("the server is stopping") from None
+        raise SamplerError("the engine has stopped") from None
 
 
 def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

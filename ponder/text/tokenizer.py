@@ -22,6 +22,16 @@ _PIECE = r" ?[a-z]+|[\s\S]"
 """Lower-case words with the space before them may merge; every other character stands alone."""
 
 
+def _letters() -> dict[str, int]:
+    """The byte that each letter of the byte-level alphabet stands for: itself, where that can be printed (GPT-2)."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + at): byte for at, byte in enumerate(others)}
+
+
+_BYTES = _letters()
+
+
 @dataclass(frozen=True)
 class PonderTokenizer:
     """Encodes pieces to ids and back. Markers only come from marker pieces, never from text."""
@@ -51,6 +61,10 @@ class PonderTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, markers spelled out."""
         return self.raw.decode(list(ids), skip_special_tokens=False)
+
+    def bytes_of(self, id: int) -> bytes:
+        """What a token that is no marker stands for: it may be a part of a character."""
+        return bytes(_BYTES[letter] for letter in self.raw.id_to_token(id) or "")
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and what transformers needs beside it."""

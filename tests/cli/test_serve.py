@@ -19,32 +19,52 @@ PONDER = [sys.executable, "-c", "from ponder.cli import main; raise SystemExit(m
 BODY: dict[str, Any] = {"model": "micro", "messages": [{"role": "user", "content": "what is the sum of both"}]}
 
 
-@pytest.fixture(scope="module")
-def process(micro_checkpoint: Path) -> Iterator["subprocess.Popen[str]"]:
-    """The server of the micro checkpoint, on a free port."""
-    command = [*PONDER, "serve", "--model", str(micro_checkpoint), "--port", "0", "--device", "cpu"]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    yield started
-    started.kill()
-    started.communicate()
-
-
-@pytest.fixture(scope="module")
-def client(process: "subprocess.Popen[str]") -> Iterator[httpx.Client]:
-    """Connected to it."""
+def started(checkpoint: Path, *options: str) -> "tuple[subprocess.Popen[str], httpx.Client]":
+    """A server of the micro checkpoint, on a free port, and a client of it."""
+    command = [*PONDER, "serve", "--model", str(checkpoint), "--port", "0", "--device", "cpu", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     said = process.stderr.readline()
-    found = re.search(r"http://[\d.:]+", said)
-    assert found, said + process.stderr.read()
+    while not (found := re.search(r"http://[\d.:]+", said)):
+        assert process.poll() is None, said
+        said = process.stderr.readline()
     threading.Thread(target=process.stderr.read, daemon=True).start()
-    with httpx.Client(base_url=found[0], timeout=30) as client:
-        for _ in range(100):
-            try:
-                client.get("/health")
-                break
-            except httpx.ConnectError:
-                time.sleep(0.05)
-        yield client
+    client = httpx.Client(base_url=found[0], timeout=60)
+    for _ in range(200):
+        try:
+            client.get("/health")
+            break
+        except httpx.ConnectError:
+            time.sleep(0.05)
+    return process, client
+
+
+def ended(process: "subprocess.Popen[str]", client: httpx.Client) -> None:
+    client.close()
+    process.kill()
+    process.wait()
+    assert process.stderr
+    process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def server(micro_checkpoint: Path) -> "Iterator[tuple[subprocess.Popen[str], httpx.Client]]":
+    """A server that many tests ask."""
+    process, client = started(micro_checkpoint)
+    yield process, client
+    ended(process, client)
+
+
+@pytest.fixture
+def process(server: "tuple[subprocess.Popen[str], httpx.Client]") -> "subprocess.Popen[str]":
+    """Its process."""
+    return server[0]
+
+
+@pytest.fixture
+def client(server: "tuple[subprocess.Popen[str], httpx.Client]") -> httpx.Client:
+    """Its client."""
+    return server[1]
 
 
 def test_it_answers_and_streams(client: httpx.Client) -> None:
@@ -81,8 +101,59 @@ def test_a_port_in_use_is_one_sentence(client: httpx.Client, micro_checkpoint: P
     assert outcome.returncode == 2 and "ddress already in use" in outcome.stderr and "Traceback" not in outcome.stderr
 
 
+def told(lines: Iterator[str], until: str = "") -> list[Any]:
+    """The data of a stream, up to an event of a type, or all."""
+    found: list[Any] = []
+    for line in lines:
+        if line.startswith("data: "):
+            found.append(line if line.endswith("[DONE]") else json.loads(line.removeprefix("data: ")))
+            if isinstance(found[-1], dict) and found[-1].get("type") == until:
+                break
+    return found
+
+
+def test_killed_under_load_then_told_to_stop(micro_checkpoint: Path, tmp_path: Path) -> None:
+    options = ("--store", str(tmp_path / "responses.sqlite"), "--grace", "0")
+    process, client = started(micro_checkpoint, *options)
+    asked: dict[str, Any] = {"model": "micro", "input": "what is the sum of both", "temperature": 1}
+    whole = [client.post("/v1/responses", json=asked | {"reasoning": {"effort": "none"}}).json() for _ in range(3)]
+    long = asked | {"reasoning": {"effort": "max"}, "background": True}
+    open_ = [client.post("/v1/responses", json=long).json()["id"] for _ in range(20)]
+    process.send_signal(signal.SIGKILL)
+    ended(process, client)
+
+    process, client = started(micro_checkpoint, *options)
+    assert [client.get(f"/v1/responses/{one['id']}").json() for one in whole] == whole
+    found = [client.get(f"/v1/responses/{id_}").json() for id_ in open_]
+    assert {one["status"] for one in found} <= {"failed", "completed"}
+    failed = [one for one in found if one["status"] == "failed"]
+    assert failed and all(one["error"]["code"] == "server_error" for one in failed)
+    again = client.post("/v1/responses", json=asked | {"previous_response_id": whole[0]["id"]})
+    assert again.status_code == 200
+
+    chat = BODY | {"n": 16, "temperature": 1, "reasoning_effort": "max", "stream": True}
+    with (
+        client.stream("POST", "/v1/responses", json=long | {"stream": True}) as response,
+        client.stream("POST", "/v1/chat/completions", json=chat) as chunks,
+    ):
+        lines = response.iter_lines(), chunks.iter_lines()
+        (id_,) = {one["response"]["id"] for one in told(lines[0], "response.created")}
+        next(lines[1])
+        process.send_signal(signal.SIGTERM)
+        ends = [told(one) for one in lines]
+    assert ends[0][-1] == ends[1][-1] == "data: [DONE]"
+    assert ends[0][-2]["type"] == "response.failed" and "stopping" in ends[0][-2]["response"]["error"]["message"]
+    assert ends[1][-2]["error"]["code"] == "server_stopping"
+    assert process.wait(20) in (0, -signal.SIGTERM)
+    client.close()
+
+    process, client = started(micro_checkpoint, *options)
+    assert client.get(f"/v1/responses/{id_}").json() == ends[0][-2]["response"]
+    ended(process, client)
+
+
 def test_told_to_stop_it_finishes_what_it_streams(client: httpx.Client, process: "subprocess.Popen[str]") -> None:
-    body = BODY | {"n": 16, "temperature": 1, "reasoning_effort": "max", "stream": True}
+    body = BODY | {"n": 16, "temperature": 1, "reasoning_effort": "minimal", "stream": True}
     with client.stream("POST", "/v1/chat/completions", json=body) as reply:
         lines = reply.iter_lines()
         first = next(lines)

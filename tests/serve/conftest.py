@@ -2,22 +2,28 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from starlette.types import ASGIApp
 
 from ponder.engine.scripted import ScriptedSampler
 from ponder.interfaces import Sampler
 from ponder.serve.app import application
+from ponder.serve.models import Model, Models
 from ponder.serve.settings import Settings
+from ponder.serve.store import Store
 from ponder.serve.worker import Worker
 from ponder.text import format
-from ponder.text.effort import Budget
+from ponder.text.effort import Budget, Plan
 from ponder.types import Block, Effort
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -50,6 +56,7 @@ class Served:
 
     app: ASGIApp
     worker: Worker
+    store: Store
     secret: str = SECRET
     """What the thoughts of the usual script hold."""
 
@@ -65,10 +72,10 @@ class Served:
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.ask(path, method="GET", **more)
 
-    def chat(self, text: str = "what is the sum of both", **more: Any) -> httpx.Response:
+    def chat(self, text: str = "what is the sum of both", /, **more: Any) -> httpx.Response:
         return self.ask(CHAT, {"model": "m", "messages": [{"role": "user", "content": text}], **more})
 
-    def respond(self, text: Any = "what is the sum of both", **more: Any) -> httpx.Response:
+    def respond(self, text: Any = "what is the sum of both", /, **more: Any) -> httpx.Response:
         return self.ask(RESPONSES, {"model": "m", "input": text, **more})
 
 
@@ -83,6 +90,7 @@ def events() -> Events:
 
 def _events(reply: httpx.Response) -> list[dict[str, Any]]:
     assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/event-stream"), reply.text
+    assert reply.is_closed
     told = [part for part in reply.text.split("\n\n") if part and not part.startswith(":")]
     assert told[-1] == "data: [DONE]"
     found: list[dict[str, Any]] = []
@@ -94,21 +102,89 @@ def _events(reply: httpx.Response) -> list[dict[str, Any]]:
 
 
 Serve = Callable[..., Served]
+Live = Callable[[Served], httpx.Client]
+
+
+def served(worker: Worker, store: Store, given: dict[str, Any]) -> Served:
+    """An application of one model, from the settings of both."""
+    own = {"direct", "plans", "budgets", "temperature", "router", "unrouted", "price", "fast", "chances"} & set(given)
+    how = {name: given.pop(name) for name in own}
+    if search := given.pop("search", None):
+        how["plans"] = {effort: Plan(search=search) for effort in Effort}
+    fast = how.pop("fast", None)
+    models = Models(Model(name="m", worker=worker, **how), fast)
+    return Served(application(Settings(**given), models, store), worker, store)
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serves a sampler, or a script for all prompts."""
-    workers: list[Worker] = []
+    opened: list[Worker | Store] = []
 
-    def make(script: Any = USUAL, sampler: Sampler | None = None, dialect: str = "blocks", **settings: Any) -> Served:
-        worker = Worker(sampler or ScriptedSampler(AnyPrompt(script)), dialect)
-        workers.append(worker)
-        return Served(application(Settings(**({"model": "m"} | settings)), worker), worker)
+    def make(
+        script: Any = USUAL,
+        sampler: Sampler | None = None,
+        dialect: str = "blocks",
+        store: Store | None = None,
+        **settings: Any,
+    ) -> Served:
+        worker, store = Worker(sampler or ScriptedSampler(AnyPrompt(script)), dialect), store or Store()
+        opened.extend((worker, store))
+        return served(worker, store, settings)
 
     yield make
-    for worker in workers:
-        worker.close()
+    for one in opened:
+        one.close()
+
+
+class Stepped:
+    """Writes the usual completion, one extension for each `go`."""
+
+    def __init__(self) -> None:
+        self.inner, self.steps = ScriptedSampler(AnyPrompt(USUAL)), threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
+        self.cancelled = threading.Event()
+
+    def go(self, steps: int = 1) -> None:
+        """Let so many extensions be written."""
+        self.steps.release(steps)
+
+    async def extend(self, prefix: Any, limit: Any, samplings: Any, hear: Any = None) -> Any:
+        self.asked.release()
+        try:
+            while not self.steps.acquire(blocking=False):
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return await self.inner.extend(prefix, limit, samplings, hear)
+
+
+@pytest.fixture
+def stepped() -> Stepped:
+    """A sampler that waits to be told."""
+    return Stepped()
+
+
+@pytest.fixture
+def live() -> Iterator[Callable[[Served], httpx.Client]]:
+    """Puts an application behind a real socket: streams come as they are written."""
+    with ExitStack() as stack:
+
+        def make(served: Served) -> httpx.Client:
+            config = uvicorn.Config(served.app, port=0, log_level="error", lifespan="off")
+            server = uvicorn.Server(config)
+            thread = threading.Thread(target=server.run, daemon=True)
+            thread.start()
+            stack.callback(thread.join, 10)
+            stack.callback(setattr, server, "force_exit", True)
+            stack.callback(setattr, server, "should_exit", True)
+            while not server.started:
+                time.sleep(0.005)
+            host, port = server.servers[0].sockets[0].getsockname()
+            return stack.enter_context(httpx.Client(base_url=f"http://{host}:{port}", timeout=20))
+
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -117,10 +193,11 @@ def micro(micro_checkpoint: Path) -> Iterator[Serve]:
     from ponder.engine.local import LocalSampler
     from ponder.model.checkpoint import load_checkpoint
 
-    worker = Worker(LocalSampler(load_checkpoint(micro_checkpoint)))
+    worker, store = Worker(LocalSampler(load_checkpoint(micro_checkpoint))), Store()
 
     def make(**settings: Any) -> Served:
-        return Served(application(Settings(**({"model": "m", "budgets": SMALL} | settings)), worker), worker)
+        return served(worker, store, {"budgets": SMALL} | settings)
 
     yield make
     worker.close()
+    store.close()

@@ -182,3 +182,29 @@ def test_a_model_that_thinks_in_tags_shows_its_answer_alone(serve: Serve, plain:
     cut = served.chat("what is 6*7?", stop="2", stream=True)
     assert "".join(one["choices"][0]["delta"].get("content", "") for one in events(cut)) == "4"
     assert served.respond("what is 6*7?").json()["output"][0]["summary"] == []
+
+
+def test_what_the_engine_need_not_read_is_told_as_cached(micro: Serve) -> None:
+    served = micro(price=Price(2.0, 10.0, 0.5))
+    text = "a question that nobody has asked before"
+
+    def usage(text: str, **how: Any) -> tuple[int, int, float]:
+        told = served.chat(text, **how).json()["usage"]
+        return (
+            told["prompt_tokens"],
+            told["prompt_tokens_details"]["cached_tokens"],
+            (float(told["x_ponder_cost"]) - told["completion_tokens"] * 1e-5) * 1e6,
+        )
+
+    sampler = served.worker.sampler
+    before = sampler.scheduler.read_tokens  # type: ignore[attr-defined]
+    prompt, cached, cost = usage(text, n=4, temperature=1, reasoning_effort="none")
+    assert cached == 0 and cost == pytest.approx(2 * prompt, abs=1)
+    read = sampler.scheduler.read_tokens - before  # type: ignore[attr-defined]
+    assert read <= prompt + 8, "four choices read their prompt once"
+    for how in ({}, {"n": 3, "temperature": 1}):
+        prompt, cached, cost = usage(text, reasoning_effort="none", **how)
+        assert prompt - 3 <= cached < prompt, "all but the end, which is always read"
+        assert cost == pytest.approx(2 * (prompt - cached) + cached / 2, abs=1)
+    whole = served.respond(text, reasoning={"effort": "none"}).json()["usage"]
+    assert whole["input_tokens_details"]["cached_tokens"] == cached

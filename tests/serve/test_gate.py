@@ -249,12 +249,12 @@ def test_models_health_numbers_and_description(micro: Serve) -> None:
     usage = served.chat().json()["usage"]
     numbers = served.get("/metrics").text
     reasoning = usage["completion_tokens_details"]["reasoning_tokens"]
-    assert f'ponder_tokens_total{{kind="prompt"}} {float(usage["prompt_tokens"])}' in numbers
-    assert f'ponder_tokens_total{{kind="thinking"}} {float(reasoning)}' in numbers
+    assert f'ponder_tokens_total{{kind="prompt",model="m"}} {float(usage["prompt_tokens"])}' in numbers
+    assert f'ponder_tokens_total{{kind="thinking",model="m"}} {float(reasoning)}' in numbers
     assert 'ponder_requests_total{path="/v1/chat/completions",status="200"} 1.0' in numbers
     described = served.get("/openapi.json").json()
     posts = {path for path, operations in described["paths"].items() if "post" in operations}
-    assert posts == {CHAT, RESPONSES}
+    assert posts == {CHAT, RESPONSES, f"{RESPONSES}/{{id}}/cancel"}
     chat = described["paths"][CHAT]["post"]["responses"]["200"]["content"]
     assert chat["application/json"]["schema"] == {"type": "object"} and "text/event-stream" in chat
     for path in described["paths"].values():

@@ -122,8 +122,8 @@ def test_a_real_models_stream_is_its_response(micro: Serve, events: Events) -> N
         assert parts == summaries and last["usage"] == whole["usage"]
 
 
-def test_what_cannot_be_remembered_is_refused(serve: Serve) -> None:
-    error = serve().respond(previous_response_id="resp_1").json()["error"]
-    assert (error["param"], error["code"]) == ("previous_response_id", "unsupported_parameter")
-    assert serve().respond(background=True).status_code == 400
+def test_what_cannot_be_done_is_refused(serve: Serve) -> None:
+    error = serve().respond(conversation="conv_1").json()["error"]
+    assert (error["param"], error["code"]) == ("conversation", "unsupported_parameter")
+    assert serve().respond(background=True, store=False).json()["error"]["param"] == "background"
     assert serve().respond([{"type": "function_call", "name": "f"}]).json()["error"]["param"] == "input[0].type"

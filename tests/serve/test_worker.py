@@ -1,0 +1,116 @@
+"""Engines that are stuck or crash: another one takes their place, and only their requests fail."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ponder.engine.scripted import ScriptedSampler
+from ponder.errors import SamplerError
+from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
+from ponder.serve.refusal import Refusal
+from ponder.serve.worker import Done, Worker
+from ponder.think import Request
+from ponder.types import Message
+
+FINE = ScriptedSampler({"2+2?": "<|answer|>4<|end|>"})
+ASKED = Request((Message("user", "2+2?"),))
+
+
+class Broken:
+    """Does not come back: it blocks its thread, or takes it down."""
+
+    def __init__(self, how: str) -> None:
+        self.how, self.free = how, threading.Event()
+
+    async def extend(
+        self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
+    ) -> list[Extension]:
+        if self.how == "crashes":
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.05, loop.stop)
+            await asyncio.sleep(60)
+        self.free.wait(20)
+        return await FINE.extend(prefix, limit, samplings, hear)
+
+
+async def asked(worker: Worker) -> str:
+    events = [event async for _, event in worker.events([ASKED])]
+    assert isinstance(events[-1], Done)
+    return events[-1].completion.answer
+
+
+@pytest.mark.parametrize("how", ["is stuck", "crashes"])
+def test_another_engine_takes_its_place(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    broken, restarts = Broken(how), list[int]()
+    worker = Worker(broken, remake=lambda: FINE, stuck_seconds=1.5)
+
+    async def main() -> None:
+        watching = asyncio.create_task(worker.watch(lambda: restarts.append(1)))
+        failed = await asyncio.wait_for(asyncio.gather(*(asked(worker) for _ in range(3)), return_exceptions=True), 15)
+        assert all(isinstance(one, SamplerError) for one in failed), failed
+        for _ in range(100):
+            if restarts:
+                break
+            await asyncio.sleep(0.05)
+        assert await asked(worker) == "4" and worker.alive
+        watching.cancel()
+
+    asyncio.run(main())
+    broken.free.set()
+    worker.close()
+    assert ("is stuck" if how == "is stuck" else "has crashed") in caplog.text
+
+
+def test_what_it_was_told_to_do_fails_with_it() -> None:
+    worker, free = Worker(FINE), threading.Event()
+
+    async def main() -> None:
+        async def hang() -> None:
+            free.wait(20)
+
+        doing = asyncio.create_task(worker.do(hang()))
+        await asyncio.sleep(0.05)
+        worker.restart()
+        with pytest.raises(SamplerError, match="begin again"):
+            await doing
+        assert await asked(worker) == "4"
+
+    asyncio.run(main())
+    free.set()
+    worker.close()
+
+
+def test_given_up_it_says_why() -> None:
+    endless = Broken("")
+    worker = Worker(endless)
+
+    async def main() -> None:
+        waiting: Any = asyncio.create_task(asked(worker))
+        await asyncio.sleep(0.05)
+        worker.give_up(Refusal(503, "The server is stopping."))
+        for one in (waiting, asked(worker)):
+            with pytest.raises(Refusal):
+                await one
+
+    asyncio.run(main())
+    endless.free.set()
+    worker.close()
+
+
+def test_a_real_engine_begins_again_on_the_same_weights(micro_checkpoint: Any) -> None:
+    from dataclasses import replace
+
+    from ponder.engine.local import LocalSampler
+    from ponder.model.checkpoint import load_checkpoint
+
+    sampler = LocalSampler(load_checkpoint(micro_checkpoint))
+    worker = Worker(sampler, remake=lambda: replace(sampler))
+    first = asyncio.run(asked(worker))
+    worker.restart()
+    assert asyncio.run(asked(worker)) == first and worker.sampler is not sampler
+    worker.close()
