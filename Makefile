@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench chromium size clean
+.PHONY: demo test check bench chromium clients size clean
 
 demo: .venv/ready
 	$(BIN)/ponder demo
@@ -27,12 +27,16 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.peers.setup
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.trl
+	$(BIN)/python -m benchmarks.serve
+
+clients: .venv/ready
+	$(BIN)/python tests/clients/run.py
 
 size:
 	@wc -l $$(git ls-files 'ponder/*.py' 'tests/*.py' 'benchmarks/*.py') | sort -n
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .clients build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml constraints.txt

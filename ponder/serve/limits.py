@@ -96,8 +96,11 @@ class Limits:
     def _account(self, owner: str) -> _Account:
         now, account = self.clock(), self._accounts.pop(owner, None)
         if account is None:
-            sizes = self.quota.requests, self.quota.tokens
-            account = _Account(*(None if size is None else _Bucket(size, size, now) for size in sizes))
+            requests, tokens = self.quota.requests, self.quota.tokens
+            account = _Account(
+                requests=None if requests is None else _Bucket(requests, requests, now),
+                tokens=None if tokens is None else _Bucket(tokens, tokens, now),
+            )
         self._accounts[owner] = account  # the last one is who asked last
         for bucket in (account.requests, account.tokens):
             if bucket:

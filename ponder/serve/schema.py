@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 Json = Mapping[str, Any]
-NOTES = ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "format")
-NOTES += ("$schema", "$id", "$comment")
+_ABOUT = ("$schema", "$id", "$comment")
+NOTES = ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "format", *_ABOUT)
 """Say nothing of which values fit."""
-BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength")
-BOUNDS += ("minItems", "maxItems", "minProperties", "maxProperties")
+_SIZES = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", *_SIZES)
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 DEEPEST, MOST_NODES = 32, 2000
 
