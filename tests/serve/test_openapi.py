@@ -44,4 +44,4 @@ def test_what_is_described_is_what_happens(serve: Any) -> None:
 
 @pytest.mark.slow
 def test_two_thousand_cases(serve: Any) -> None:
-    assert drawn(serve().app, 160) >= 2000
+    assert drawn(serve().app, 220) >= 2000
