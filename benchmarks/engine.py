@@ -199,8 +199,8 @@ def peers(model: Path, threads: int, names: Sequence[str]) -> Generator[dict[str
 
 
 def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
-    """The workloads with real stop lengths, on the embedded model."""
-    checkpoint = load_checkpoint(MODEL)
+    """The workloads with real stop lengths, on the embedded model; without its head, which peers have not."""
+    checkpoint = replace(load_checkpoint(MODEL), head=None)
     sampler, tasks = LocalSampler(checkpoint), list(TASKS)
     prompts = [make(TASKS[tasks[i % len(tasks)]], 2, Split.VALIDATION, i).prompt for i in range(PROMPTS)]
     long = [make(TASKS["program"], 3, Split.VALIDATION, i).prompt for i in range(200)]
@@ -244,7 +244,7 @@ def base(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
     """Fixed lengths on random weights of ponder-base's size."""
     tokenizer = load_checkpoint(MODEL).tokenizer
     network = new_network(replace(shape_named("base"), vocab_size=tokenizer.size), 0).eval()
-    checkpoint = replace(load_checkpoint(MODEL), network=network)
+    checkpoint = replace(load_checkpoint(MODEL), network=network, head=None)
     sampler, found = LocalSampler(checkpoint), dict[str, Any]()
     prefixes = [Prefix((Message("user", f"What is {i} + {i}?"),), Effort.MEDIUM) for i in range(128)]
     with tempfile.TemporaryDirectory() as folder:
