@@ -13,6 +13,7 @@ import contextlib
 import json
 import platform
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -298,7 +299,7 @@ def table(found: Mapping[str, Any]) -> str:
     ]
     for size in ("mini", "base"):
         for label, one in found[size].items():
-            if "ratio" not in one:
+            if not isinstance(one, dict) or "ratio" not in one:
                 continue
             mine = one["tokens_a_second"]["ponder"]
             for name, ratio in one["ratio"].items():
@@ -320,6 +321,9 @@ def table(found: Mapping[str, Any]) -> str:
         f"{memory['budget'] / 2**20:.0f}); with a budget of {memory['small_budget'] / 2**20:.0f} MiB they take "
         f"{memory['small_peak'] / 2**20:.0f}, and {memory['small_begun_again']} rows begin again.",
         "",
+        f"The code of commit {found['mini'].get('commit', '5b542a1')} for mini, of "
+        f"{found['base'].get('commit', '5b542a1')} for base.",
+        "",
         f"Peers: {', '.join(f'{name} = {version}' for name, version in found['mini']['versions'].items())}.",
         "`unrated` is the same tree by Ponder without a head: the price of ratings. `ponder` samples rollouts in two",
         "processes of one thread (`engine/parallel.py`), everything else in one process. `generate` is given batches",
@@ -330,18 +334,31 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+MEASURES = {"mini": mini, "base": base}
+
+
+def commit() -> str:
+    """Which code is measured."""
+    asked = ["git", "-C", str(RESULTS.parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
 def main() -> None:
     """Measure, write the results, print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="only these; may be given again")
+    parser.add_argument(
+        "--size", action="append", choices=list(MEASURES), help="only these; the others stay as they are"
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     console, names = Console(stderr=True), given.peer or list(PEERS)
-    found: dict[str, Any] = {"threads": given.threads, "machine": platform.processor() or platform.machine()}
-    for size, measure in (("mini", mini), ("base", base)):
-        found[size] = measure(given.threads, given.repeats, names, console.print)
+    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if given.size else {}
+    found |= {"threads": given.threads, "machine": platform.processor() or platform.machine()}
+    for size in given.size or MEASURES:
+        found[size] = MEASURES[size](given.threads, given.repeats, names, console.print) | {"commit": commit()}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     _, mark, rest = TABLE.read_text(encoding="utf-8").partition("\n<!-- rl -->")  # benchmarks.trl's part stays
     TABLE.write_text(table(found) + mark + rest, encoding="utf-8")
