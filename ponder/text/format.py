@@ -315,10 +315,8 @@ class Parser:
             self.parts.setdefault(to, "")
 
     def _close(self) -> None:
-        headline, thoughts, summary = (
-            self.parts.pop(part, "") for part in (Place.HEADLINE, Place.THOUGHTS, Place.SUMMARY)
-        )
-        block = Block(headline, thoughts, summary)
+        texts = [self.parts.pop(part, "") for part in (Place.HEADLINE, Place.THOUGHTS, Place.SUMMARY)]
+        block = Block(texts[0], texts[1], texts[2])
         if not self.dialect.folds:
             block = Block("", block.thoughts.strip(), "")
             if not block.thoughts:

@@ -68,14 +68,9 @@ def read_all(
     return [found[index] for index in range(len(rows))]
 
 
-def judge(model: Rated, rows: Sequence[Labelled], most_tokens: int, device: str) -> list[Judged]:
-    """What the head says of packed rollouts, in float32, beside their labels; in their order."""
-    return judged(model, rows, read_all(model, rows, most_tokens, device), device)
-
-
 @torch.no_grad()
 def judged(model: Rated, rows: Sequence[Labelled], reads: Sequence[Reads], device: str) -> list[Judged]:
-    """The same of what has been read."""
+    """What the head says of rollouts that have been read, beside their labels; in their order."""
     found: list[Judged] = []
     for one, read in zip(rows, reads, strict=True):
         said = model.head(read.hidden.to(device), read.doubts.to(device)).sigmoid().tolist()

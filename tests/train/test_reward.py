@@ -28,7 +28,7 @@ from ponder.train.chunks import Chunks, Source, read_rollouts
 from ponder.train.loop import LoopConfig, Progress, fit
 from ponder.train.losses import cross_entropy
 from ponder.train.rated import Labelled, Rated, collate_rated, harm, micro_batches, pack_rollout, rating_loss
-from ponder.train.reads import head_loss, judge, read_all, together
+from ponder.train.reads import head_loss, judged, read_all, together
 from ponder.train.reward import Listener, RewardConfig, held_out_demonstrations, run_reward, step_rows
 from ponder.train.rollout import Draw, Drawn, roll_out_all
 from ponder.types import Block, Effort, Message, Segment, Split
@@ -62,6 +62,10 @@ def model(micro_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def checkpoint(model: Path) -> Checkpoint:
     found = load_checkpoint(model)
     return replace(found, head=random_head(found.network.shape.hidden_size))
+
+
+def judge(model: Rated, rows: Sequence[Labelled], most_tokens: int, device: str) -> list[Judged]:
+    return judged(model, rows, read_all(model, rows, most_tokens, device), device)
 
 
 def windowed(checkpoint: Checkpoint, window: int | None) -> Checkpoint:
@@ -273,8 +277,8 @@ def tiny(model: Path, **more: Any) -> RewardConfig:
     return RewardConfig.model_validate({"model": str(model), **TINY, **more})
 
 
-def numbers(judged: Sequence[Judged]) -> dict[str, float]:
-    return measure(judged).flat()
+def numbers(found: Sequence[Judged]) -> dict[str, float]:
+    return measure(found).flat()
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
