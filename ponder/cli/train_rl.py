@@ -131,7 +131,7 @@ def _train(config: "RLConfig", folder: Path, evaluations: int, report_to: str | 
         def alarm(alarm: "Alarm") -> None:
             meter.note(f"{alarm.action}: {alarm.sentence}")
 
-        mixed = levels(config.tasks, load_checkpoint(Path(config.model)))
+        mixed = levels(tuple(config.tasks), load_checkpoint(Path(config.model)))
         evaluate = validator(mixed, config.efforts[0], meter)
         listener = Listener(start=start, step=step, alarm=alarm)
         try:

@@ -3,7 +3,7 @@
 A problem that is always or never solved teaches nothing (Yu et al. 2025, "DAPO": half of all groups without this).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -29,6 +29,9 @@ class Competence:
     levels: Sequence[Level]
     unlocks: float = UNLOCKS
     """0 for all levels open at the start."""
+    lowest: float = LOWEST
+    shares: Mapping[Level, float] = field(default_factory=dict[Level, float])
+    """How often a level is practised beside the others, where that is not 1."""
     success: dict[Level, float] = field(default_factory=dict[Level, float])
     """Of the levels that were tried."""
     groups: dict[Level, int] = field(default_factory=dict[Level, int])
@@ -44,7 +47,8 @@ class Competence:
         """How much a level is practised; one that was never tried, fully."""
         if level not in self.unlocked:
             return 0.0
-        return 1.0 if LOWEST < self.success.get(level, UNSEEN) < HIGHEST else REST
+        edge = self.lowest < self.success.get(level, UNSEEN) < HIGHEST
+        return self.shares.get(level, 1.0) * (1.0 if edge else REST)
 
     def choose(self, rng: Random) -> Level:
         """A level by its weight."""

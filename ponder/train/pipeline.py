@@ -279,7 +279,7 @@ def _rl(config: RLConfig, marks: int, beside: Beside) -> Callable[[Path, Tell], 
             tell(progress.step / (config.steps * config.updates), words)
 
         tell(0.0, "first round")
-        mixed = levels(config.tasks, load_checkpoint(Path(config.model)))
+        mixed = levels(tuple(config.tasks), load_checkpoint(Path(config.model)))
         evaluate = beside.validator(mixed, config.efforts[0]) if beside.validator else None
         heard = RLListener(step=step, alarm=beside.alarm)
         run_rl(config, folder, listener=heard, evaluate=evaluate, evaluations=marks)

@@ -36,7 +36,7 @@ from ponder.train.reward import levels
 from ponder.train.rollout import Grader
 from ponder.train.rounds import RLConfig, Rounds
 from ponder.train.settle import settle
-from ponder.train.sft import Start
+from ponder.train.sft import Start, task_level
 from ponder.train.watch import SMALLER, STEPS, Sick, Watch, roll_back, tidy
 
 Evaluate = Callable[[Checkpoint, Progress], dict[str, float]]
@@ -73,7 +73,7 @@ def run_rl(
     """
     listener = listener or Listener()
     given = load_checkpoint(Path(config.model))
-    levels(config.tasks, given)
+    levels(tuple(config.tasks), given)
     algorithm = algorithm_named(config.algorithm, config.options)
     own = OwnGrader(config.grader, config.grader_seconds, grader)
     config.rewards()
@@ -104,7 +104,7 @@ def run_rl(
     with closing(_sampler(policy, parts, sample)) as sampler, closing(own), reporting(report_to, run, settings) as run:
         done = False
         while not done:
-            competence, reference = Competence(levels(config.tasks, given), config.unlocks), Reference(config.kl, begun)
+            competence, reference = _competence(config, given), Reference(config.kl, begun)
             rounds = Rounds(
                 config, policy, sampler.sample, parts, own.grade, algorithm, competence, replay, run, reference
             )
@@ -141,6 +141,12 @@ def _attempt(
     listener.alarm(found.alarm)
     roll_back(run, found, config.roll_backs, config.updates)
     return False
+
+
+def _competence(config: RLConfig, given: Checkpoint) -> Competence:
+    named = config.tasks
+    shares = {task_level(key): weight for key, weight in named.items()} if isinstance(named, dict) else {}
+    return Competence(levels(tuple(named), given), config.unlocks, config.lowest, shares)
 
 
 def _loop(config: RLConfig) -> LoopConfig:

@@ -24,7 +24,7 @@ from ponder.tasks import TASKS, make
 from ponder.text.effort import BUDGETS, Budget
 from ponder.train.actors import Sample
 from ponder.train.advantages import Algorithm, Fork, Group, Lesson, Scored
-from ponder.train.competence import Competence
+from ponder.train.competence import LOWEST, Competence
 from ponder.train.measures import mean, measured, tokens_of, told
 from ponder.train.policy import PolicyBatch, Reference, Tally, policy_batches
 from ponder.train.rewards import Form, Process, Rewards, grade_alone
@@ -40,11 +40,13 @@ class RLConfig(pydantic.BaseModel):
 
     model: str
     """The checkpoint's folder to begin from."""
-    tasks: tuple[str, ...] = ()
-    """As `task:level`; the lowest level of each task is open, the next one opens once it is learned. Empty for what
-    the checkpoint was taught."""
+    tasks: dict[str, pydantic.PositiveFloat] | tuple[str, ...] = ()
+    """As `task:level`, with weights or without; the lowest level of each task is open, the next one opens once it is
+    learned. Empty for what the checkpoint was taught."""
     unlocks: float = pydantic.Field(0.7, ge=0, le=1)
     """Success at which a task's next level opens; 0 for all of them open at the start."""
+    lowest: float = pydantic.Field(LOWEST, ge=0, lt=1)
+    """Success below which a level is hardly practised: where eight samples are seldom right, little is learned."""
     grader: str = ""
     """A reward function of your own in place of the tasks' graders, as `FILE.py:FUNCTION`; see `own.py`."""
     grader_seconds: float = pydantic.Field(10.0, gt=0)
