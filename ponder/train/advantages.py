@@ -104,10 +104,11 @@ def share(mean: Mean, tokens: int, length: int) -> tuple[float, int]:
     return weight, tokens if mean == "token" else 1
 
 
-def lesson(one: Scored, advantage: float, weight: float, terms: int) -> Lesson:
-    """A whole rollout with one advantage."""
-    segments = one.drawn.rollout.segments
-    return Lesson(pack_segments(segments), segments, (advantage,) * len(segments), weight, terms)
+def lesson(one: Scored, advantages: Sequence[float], weight: float, terms: int) -> Lesson:
+    """A rollout with an advantage for each segment; segments that neither gain nor pay are left out."""
+    pairs = list(zip(one.drawn.rollout.segments, advantages, strict=True))
+    segments, told = zip(*([pair for pair in pairs if pair[1]] or pairs[-1:]), strict=True)
+    return Lesson(pack_segments(segments), segments, told, weight, terms)
 
 
 def degenerate(group: Group) -> bool:

@@ -1,11 +1,13 @@
 """Group-relative policy optimisation (Shao et al. 2024), with the corrections of Dr. GRPO and of DAPO as settings."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pydantic
 from torch import Tensor
 
-from ponder.train.advantages import Again, Group, Head, Lesson, Mean, group_advantages, lesson, share
+from ponder.reward.exact import exact_checks
+from ponder.train.advantages import Again, Group, Head, Lesson, Mean, Scored, group_advantages, lesson, share
 from ponder.train.losses import clipped_surrogate
 
 
@@ -26,6 +28,11 @@ class Grpo(pydantic.BaseModel):
     """How far the ratio to the sampled probability is followed, downwards and upwards; more upwards keeps unlikely
     tokens alive (DAPO's clip-higher)."""
 
+    blame: Literal["rollout", "block"] = "rollout"
+    """What pays where a rollout is worse than its group: all of it, or the first block alone that the task's checker
+    refuses, which is where it went wrong (after PURE, Cheng et al. 2025); where there is none, all of it. Nor does a
+    better one gain by such blocks. What gains and pays nothing is not computed."""
+
     @property
     def head(self) -> Head:
         """Groups are compared by their rewards alone."""
@@ -34,8 +41,25 @@ class Grpo(pydantic.BaseModel):
     def lessons(self, groups: Sequence[Group], again: Again) -> list[Lesson]:
         """Every decided rollout of a group that has both better and worse ones."""
         found = [pair for group in groups for pair in group_advantages(group, std=self.std)]
-        return [lesson(one, advantage, *share(self.mean, one.length, self.length)) for one, advantage in found]
+        return [
+            lesson(one, self._advantages(one, advantage), *share(self.mean, one.length, self.length))
+            for one, advantage in found
+        ]
 
     def token_losses(self, logprobs: Tensor, sampled: Tensor, advantages: Tensor) -> Tensor:
         """The clipped surrogate."""
         return clipped_surrogate(logprobs, sampled, advantages, self.eps_low, self.eps_high)
+
+    def _advantages(self, one: Scored, advantage: float) -> list[float]:
+        """Of each segment."""
+        rollout = one.drawn.rollout
+        usual = [advantage] * len(rollout.segments)
+        if self.blame == "rollout":
+            return usual
+        checks = exact_checks(rollout.problem, rollout.completion)[len(one.drawn.draw.kept.blocks) :]
+        bad = [at for at, check in enumerate(checks) if check.valid is False]
+        if not bad:
+            return usual
+        if advantage < 0:
+            return [advantage if at == bad[0] else 0.0 for at in range(len(usual))]
+        return [0.0 if at in bad else advantage for at in range(len(usual))]

@@ -25,7 +25,7 @@ class Star(pydantic.BaseModel):
     def lessons(self, groups: Sequence[Group], again: Again) -> list[Lesson]:
         """The kept thoughts of problems that were not always solved."""
         kept = [one for group in groups if not degenerate(group) for one in self.kept(group)]
-        return [lesson(one, 1.0, 1.0, one.length) for one in kept]
+        return [lesson(one, (1.0,) * len(one.drawn.rollout.segments), 1.0, one.length) for one in kept]
 
     def kept(self, group: Group) -> list[Scored]:
         """Right rollouts, the shortest first, none of which goes through the same states as another."""

@@ -1,9 +1,12 @@
 """Groups are compared within themselves, by golden numbers; expert iteration keeps the short and the different."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ponder.errors import ConfigError
+from ponder.seeds import rng_for
 from ponder.tasks import TASKS, make
 from ponder.train.advantages import Group, Scored, degenerate, group_advantages
 from ponder.train.algorithms import ALGORITHMS, algorithm_named
@@ -11,7 +14,7 @@ from ponder.train.grpo import Grpo
 from ponder.train.rewards import Reward
 from ponder.train.rollout import Draw, Drawn
 from ponder.train.star import Star
-from ponder.types import Block, Completion, Effort, Ended, Grade, Rollout, Segment, Split
+from ponder.types import Block, Completion, Effort, Ended, Grade, Rollout, Segment, Split, Style
 
 PROBLEM = make(TASKS["letters"], 1, Split.TRAIN, 0)
 
@@ -22,6 +25,18 @@ def one(right: bool | None, length: int = 4, said: str = "a", more: float = 0.0)
     grade = Grade(None if right is None else float(right))
     drawn = Drawn(Draw(PROBLEM, Effort.LOW, 0), Rollout(PROBLEM, completion, (segment,), grade), None)
     return Scored(drawn, Reward({} if right is None else {"outcome": float(right), "length": more}))
+
+
+def demonstrated(*bad: int) -> Scored:
+    """The clean thought about a product, with other summaries in these blocks; right if there are none."""
+    problem = make(TASKS["multiplication"], 1, Split.TRAIN, 0)
+    shown = TASKS["multiplication"].demonstrate(problem, rng_for("blame"), Style.CLEAN)
+    blocks = tuple(
+        replace(block, summary="5'5 left 5") if at in bad else block for at, block in enumerate(shown.blocks)
+    )
+    segments = tuple(Segment((1, 2), (at, at), (-0.5,) * 2, (99, 9)) for at in range(len(blocks) + 1))
+    rollout = Rollout(problem, Completion(blocks, shown.answer, Ended.ANSWERED), segments, Grade(float(not bad)))
+    return Scored(Drawn(Draw(problem, Effort.LOW, 0), rollout, None), Reward({"outcome": float(not bad)}))
 
 
 def never(forks: object) -> list[Group]:
@@ -42,6 +57,26 @@ def test_groups_without_variance_teach_nothing() -> None:
     assert degenerate([one(False, more=-0.05), one(False)]), "being wrong briefly is not learned"
     assert not degenerate([one(True), one(False)])
     assert Grpo().lessons([[one(False, more=-0.05), one(False)], [one(None), one(True)]], never) == []
+
+
+def test_the_blame_lies_on_the_first_bad_block() -> None:
+    right, wrong, group = demonstrated(), demonstrated(1, 2), [demonstrated(), demonstrated(1, 2)]
+    blocks = len(right.drawn.rollout.completion.blocks)
+    better, worse = Grpo(blame="block").lessons([group], never)
+    assert better.advantages == (0.5,) * (blocks + 1) and better.segments == right.drawn.rollout.segments
+    assert worse.advantages == (-0.5,) and worse.segments == wrong.drawn.rollout.segments[1:2]
+    assert [lesson.terms for lesson in (better, worse)] == [1, 1], "and it counts as one rollout still"
+    (_, all_of_it) = Grpo().lessons([group], never)
+    assert all_of_it.advantages == (-0.5,) * (blocks + 1)
+    lucky = wrong._replace(reward=Reward({"outcome": 1.0}))
+    gained, _ = Grpo(blame="block").lessons([[lucky, wrong]], never)
+    assert [segment.generated[0] for segment in gained.segments] == [0, blocks], "and by bad blocks nobody gains"
+
+
+def test_where_no_block_is_bad_all_of_it_pays() -> None:
+    group = [demonstrated(), demonstrated()._replace(reward=Reward({"outcome": 0.0}))]
+    _, worse = Grpo(blame="block").lessons([group], never)
+    assert set(worse.advantages) == {-0.5} and len(worse.segments) == len(group[1].drawn.rollout.segments)
 
 
 @pytest.mark.parametrize(
