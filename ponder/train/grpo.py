@@ -10,6 +10,9 @@ from ponder.reward.exact import exact_checks
 from ponder.train.advantages import Again, Group, Head, Lesson, Mean, Scored, group_advantages, lesson, share
 from ponder.train.losses import clipped_surrogate
 
+SPENT = 0.95
+"""Share of the thinking budget from which on it has run out."""
+
 
 class Grpo(pydantic.BaseModel):
     """By default Dr. GRPO's mean and DAPO's clip; `std: true` and `mean: sequence` are the original."""
@@ -30,7 +33,8 @@ class Grpo(pydantic.BaseModel):
 
     blame: Literal["rollout", "block"] = "rollout"
     """What pays where a rollout is worse than its group: all of it, or the first block alone that the task's checker
-    refuses, which is where it went wrong (after PURE, Cheng et al. 2025); where there is none, all of it. Nor does a
+    refuses, which is where it went wrong (after PURE, Cheng et al. 2025). Where there is none, and where the budget
+    ran out, all of it pays: else a habit of beginning again and again costs nothing (`LOG.md`, 2026-11-21). Nor does a
     better one gain by such blocks. What gains and pays nothing is not computed."""
 
     @property
@@ -58,7 +62,8 @@ class Grpo(pydantic.BaseModel):
             return usual
         checks = exact_checks(rollout.problem, rollout.completion)[len(one.drawn.draw.kept.blocks) :]
         bad = [at for at, check in enumerate(checks) if check.valid is False]
-        if not bad:
+        ran_out = one.thinking(len(rollout.completion.blocks)) > SPENT * one.drawn.draw.most.thinking
+        if not bad or ran_out:
             return usual
         if advantage < 0:
             return [advantage if at == bad[0] else 0.0 for at in range(len(usual))]

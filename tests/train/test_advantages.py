@@ -8,6 +8,7 @@ import torch
 from ponder.errors import ConfigError
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS, make
+from ponder.text.effort import Budget
 from ponder.train.advantages import Group, Scored, degenerate, group_advantages
 from ponder.train.algorithms import ALGORITHMS, algorithm_named
 from ponder.train.grpo import Grpo
@@ -77,6 +78,15 @@ def test_where_no_block_is_bad_all_of_it_pays() -> None:
     group = [demonstrated(), demonstrated()._replace(reward=Reward({"outcome": 0.0}))]
     _, worse = Grpo(blame="block").lessons([group], never)
     assert set(worse.advantages) == {-0.5} and len(worse.segments) == len(group[1].drawn.rollout.segments)
+
+
+def test_a_budget_that_ran_out_is_no_single_blocks_fault() -> None:
+    wrong = demonstrated(1)
+    spent = sum(len(segment.generated) for segment in wrong.drawn.rollout.segments[:-1])
+    for most, segments in ((2 * spent, 1), (spent, len(wrong.drawn.rollout.segments))):
+        drawn = replace(wrong.drawn, draw=replace(wrong.drawn.draw, budget=Budget(most)))
+        _, worse = Grpo(blame="block").lessons([[demonstrated(), wrong._replace(drawn=drawn)]], never)
+        assert len(worse.segments) == segments
 
 
 @pytest.mark.parametrize(
