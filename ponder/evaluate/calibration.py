@@ -231,7 +231,8 @@ def plot_reliability(heads: Mapping[str, Mapping[str, Sequence[Rated]]], path: P
             axes.plot([one.said for one in found], [one.true for one in found], **style)
         axes.set(xlabel="said", ylabel="true", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.set_title(name, loc="left", fontsize=10)
-        axes.legend(frameon=False, fontsize=8)
+    drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines() if line.get_label() in heads}
+    figure.legend([*drawn.values()], [*drawn], loc="outside lower center", ncols=max(1, len(drawn)), frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 

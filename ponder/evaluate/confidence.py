@@ -2,7 +2,8 @@
 
 Rollouts of one problem are alike, so that whole problems are drawn, with all of their rollouts. Every number is
 computed for all resamples together, from how often each problem was drawn, and is what `calibration.measure` would
-find in the resample, where a problem that was drawn twice is two.
+find in the resample, where a problem that was drawn twice is two. Calibration errors alone are moved: noise can only
+add to them, and a resample has it twice, so that most lie above what was measured. They are laid around it.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ponder.evaluate.calibration import BINS, THRESHOLD, Rated, auc, first_errors, outputs, quality
+from ponder.evaluate.calibration import BINS, THRESHOLD, Rated, auc, first_errors, measure, outputs, quality
 from ponder.evaluate.metrics import RESAMPLES
 from ponder.evaluate.resampling import Numbers, draws, spread
 from ponder.reward.boundary import Judged
@@ -38,6 +39,9 @@ def intervals(
     }
     found["within_auc"] = _within(judged, owners, drawn)
     found["f1"] = _f1(first_errors(judged, threshold), owners, drawn)
+    measured = measure(judged, threshold).flat()
+    for name in [name for name in found if name.endswith("_ece") and name in measured]:
+        found[name] = np.clip(found[name] - np.nanmedian(found[name]) + measured[name], 0.0, 1.0)
     spreads = {name: spread(values) for name, values in found.items()}
     return {name: ends for name, ends in spreads.items() if ends}
 
