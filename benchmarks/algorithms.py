@@ -12,6 +12,7 @@ runs that are there. So several commands may work on different variants side by 
 import argparse
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ VARIED = ("algorithm", "options", "process", "seed")
 """The settings in which runs of one table differ."""
 ENDS = 3
 """So many rounds tell the entropy at a run's start and end."""
+
+
+def begun(model: Path, out: Path) -> Path:
+    """A copy of the checkpoint from which all runs begin: another one may take its place before they are done."""
+    copy, part = out / "start", out / "start.part"
+    if not copy.exists():
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(model, part)
+        part.replace(copy)
+    if digest(copy) != digest(model):
+        raise ConfigError(f"the runs in {out} began from another checkpoint than {model} is now: give another --out")
+    return copy
 
 
 class Variant(NamedTuple):
@@ -279,6 +292,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--process", default=",".join(PROCESSES))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--tokens", type=int, default=1_500_000, help="that each run samples")
+    parser.add_argument("--problems", type=int, help="of a round; else the recipe's")
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--dry", action="store_true", help="print the table, write none")
     add_exam(parser, "to practise and to measure on; else the recipe's")
@@ -289,9 +303,12 @@ def main() -> None:
     """Run what is not done yet, and write the table after each run."""
     given = _options()
     base = read_recipe(given.recipe)
-    fixed = {"model": str(given.model), "tokens": given.tokens, "steps": MOST_ROUNDS, "probe": 0}
+    with alone(given.out):
+        start_folder = begun(given.model, given.out)
+    fixed = {"model": str(start_folder), "tokens": given.tokens, "steps": MOST_ROUNDS, "probe": 0}
     fixed |= {name: getattr(given, name) for name in ("threads", "workers", "device")}
     base |= fixed | ({"tasks": given.task} if given.task else {})
+    base |= {"problems": given.problems} if given.problems else {}
     head = load_checkpoint(given.model).head is not None
     chosen, left = variants(given.algorithms.split(","), given.process.split(","), head)
     for pair, why in left.items():
@@ -303,11 +320,12 @@ def main() -> None:
         raise ConfigError("nothing to practise and to measure on: name --task TASK:LEVEL")
     exam = Exam.of(given, tasks, like.efforts[0])
     settings = {"model": str(given.model), "tokens": given.tokens, "exam": exam.told(), "left_out": left}
-    settings["command"] = f"python -m benchmarks.algorithms --tokens {given.tokens} --n {given.n}" + "".join(
-        f" --task {task}" for task in given.task or ()
-    )
+    settings["command"] = f"python -m benchmarks.algorithms --tokens {given.tokens} --n {given.n}"
+    settings["command"] += f" --problems {given.problems}" if given.problems else ""
+    settings["command"] += "".join(f" --task {task}" for task in given.task or ())
+    output.note(f"{len(seeds) * len(chosen)} runs of {given.tokens:,} tokens, {like.problems} × {like.samples} a round")
     with alone(given.out), output.meter("start") as meter:
-        (start,) = examine({"start": given.model}, exam, given.out / f"start-{digest(given.model)}.jsonl", bar(meter))
+        (start,) = examine({"start": start_folder}, exam, given.out / "start.jsonl", bar(meter))
     for seed in seeds:
         for variant in chosen:
             folder = given.out / f"{variant.algorithm}-{variant.process}-{seed}"

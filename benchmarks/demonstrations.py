@@ -9,6 +9,7 @@ A training that is finished is not done again, one that was killed goes on.
 """
 
 import argparse
+import filecmp
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Practised:
 
     folder: Path
     start: Path
+    """The checkpoint that it kept before its first round."""
     tasks: Mapping[str, float]
     effort: str
     seed: int
@@ -64,14 +66,14 @@ def practised(folder: Path) -> Practised:
     """Such a run; raises ConfigError for one that is not finished, or is none."""
     if not (folder / "checkpoint").exists():
         raise ConfigError(f"{folder} is no finished `ponder train rl`: it has no checkpoint/ yet")
-    config, last = read_json(folder / "config.json"), kept_checkpoints(folder)[-1]
-    start = Path(config["model"])
-    start = start if start.exists() else folder.parents[1] / start  # as it was named where the run was begun
-    named = config["tasks"]
+    config, kept = read_json(folder / "config.json"), kept_checkpoints(folder)
+    if kept[0].round:
+        raise ConfigError(f"{folder} has not kept the checkpoint of before its first round")
+    start, named = kept[0].folder, config["tasks"]
     weights = named if isinstance(named, dict) else dict.fromkeys(named, 1.0)
     if not weights:
         weights = {f"{name}:{level}": 1.0 for name, level in levels((), load_checkpoint(start))}
-    return Practised(folder, start, weights, config["efforts"][0], config["seed"], last.flop)
+    return Practised(folder, start, weights, config["efforts"][0], config["seed"], kept[-1].flop)
 
 
 def equal_steps(config: SFTConfig, flop: float) -> tuple[int, float]:
@@ -192,7 +194,8 @@ def main() -> None:
     add_exam(parser, "to measure on; else what was practised")
     given = parser.parse_args()
     runs = [practised(folder) for folder in given.run]
-    if len({one.start.resolve() for one in runs}) > 1:
+    files = [one.start / "model.safetensors" for one in runs]
+    if not all(filecmp.cmp(files[0], file, shallow=False) for file in files):
         raise ConfigError("the runs began from different checkpoints: compare those of one start")
     planned = [(one, given.out / one.folder.name, *shown_config(one, given.recipe, given.threads)) for one in runs]
     for one, folder, config, tokens in planned:
