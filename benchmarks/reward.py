@@ -164,6 +164,16 @@ def contestants(model: Path, heads: Iterable[str], device: str) -> list[Contesta
     return found
 
 
+def sampled(checkpoint: Checkpoint, task: str, level: int, given: argparse.Namespace) -> list[Drawn]:
+    """The rollouts of test problems, problem by problem."""
+    draws = [
+        Draw(problem, given.effort, seed_for("benchmark", given.seed, problem.id, sample))
+        for problem in held_out(task, level, given.problems, seed=given.seed).problems
+        for sample in range(given.samples)
+    ]
+    return asyncio.run(roll_out_all(draws, LocalSampler(checkpoint)))
+
+
 def rated(
     drawn: Sequence[Drawn], entered: Sequence[Contestant], device: str
 ) -> dict[str, tuple[list[Drawn], list[Judged]]]:
@@ -272,13 +282,7 @@ def main() -> None:
     by_problem: dict[str, list[list[Drawn]]] = {one.name: [] for one in entered}
     tasks: dict[str, dict[str, Any]] = {one.name: {} for one in entered}
     for name, level in pairs:
-        problems = held_out(name, level, given.problems, seed=given.seed).problems
-        draws = [
-            Draw(problem, given.effort, seed_for("benchmark", given.seed, problem.id, sample))
-            for problem in problems
-            for sample in range(given.samples)
-        ]
-        drawn = asyncio.run(roll_out_all(draws, LocalSampler(sampling)))
+        drawn = sampled(sampling, name, level, given)
         right = [float(one.rollout.grade.right) for one in drawn]
         shares = [mean(right[at : at + given.samples]) or 0.0 for at in range(0, len(right), given.samples)]
         for head, (own, said) in rated(drawn, entered, device).items():
@@ -286,7 +290,7 @@ def main() -> None:
             everything[head] += said
             by_problem[head] += parts
             tasks[head][f"{name}:{level}"] = {
-                "problems": len(problems),
+                "problems": len(shares),
                 "pass_at_1": bootstrap(shares, "selection"),
                 "head": worth(said),
                 "selection": selection(parts, given.samples),

@@ -24,7 +24,7 @@ from ponder.tasks import TASKS, make
 from ponder.text import format
 from ponder.train import loop
 from ponder.train.batch import Row, pack, pack_segments
-from ponder.train.chunks import Chunks, Source, read_rollouts
+from ponder.train.chunks import Source, read_rollouts
 from ponder.train.loop import LoopConfig, Progress, fit
 from ponder.train.losses import cross_entropy
 from ponder.train.rated import Labelled, Rated, collate_rated, harm, micro_batches, pack_rollout, rating_loss
@@ -346,53 +346,6 @@ def test_labels_of_every_kind_are_trained_on(model: Path, tmp_path: Path, labels
     assert all(label.validity is not None for one in held for label in one.labels[1:])
 
 
-def test_rollouts_of_one_run_are_labelled_anew_in_another(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ponder.train.chunks.CHUNK", 4)
-    first, again = tmp_path / "exact", {"trunk": "frozen", "rollouts": str(tmp_path / "exact"), "continuations": 2}
-    run_reward(tiny(model, trunk="frozen"), first, measure=numbers)
-    moved = run_reward(tiny(model, steps=1, problems=2, held_out=0), tmp_path / "moved")
-    monkeypatch.setattr("ponder.train.chunks.roll_out_all", lambda *given: pytest.fail("sampled again"))
-    with monkeypatch.context() as unread:
-        unread.setattr("ponder.train.reward.read_all", lambda *given: pytest.fail("read again"))
-        run_reward(tiny(model, **again), tmp_path / "same", measure=numbers)
-        run_reward(tiny(model, **again, labels="outcome"), tmp_path / "outcome", measure=numbers)
-        part = {"problems": 5, "samples": 1, "held_out": 2, "rows": 4}
-        run_reward(tiny(model, **again, **part, labels="mc"), tmp_path / "mc", measure=numbers)
-    for folder in ("rollouts", "held_out"):
-        for path in (first / folder).iterdir():
-            assert path.read_text() == (tmp_path / "same" / folder / path.name).read_text(), "labelled otherwise"
-    whole, same = weights(first), weights(tmp_path / "same")
-    assert all(torch.equal(value, same[name]) for name, value in whole.items())
-    rows = {
-        name: [one for path in sorted((tmp_path / name / "rollouts").iterdir()) for one in read_rollouts(path)]
-        for name in ("exact", "outcome", "mc")
-    }
-    assert [one.row for one in rows["outcome"]] == [one.row for one in rows["exact"]]
-    assert [one.surprises for one in rows["mc"]] == [one.surprises for one in rows["exact"][::2][:5]]
-    ends = [one.labels[-1].value for one in rows["exact"]]
-    assert [one.labels[-1].value for one in rows["outcome"]] == ends
-    assert all(label == Label(None) for one in rows["outcome"] for label in one.labels[:-1])
-    assert all(one.labels[0].value is not None for one in rows["mc"])
-    for more, words in (({"seed": 1}, "other rollouts"), ({"problems": 11}, "at most 10 problems")):
-        with pytest.raises(ConfigError, match=words):
-            run_reward(tiny(model, **again, **more), tmp_path / "refused")
-    with pytest.raises(ConfigError, match="sampled from"):
-        run_reward(tiny(moved, **again), tmp_path / "refused")
-    (first / "rollouts" / "00001.jsonl").unlink()
-    with pytest.raises(ConfigError, match=r"00001\.jsonl is not there yet"):
-        run_reward(tiny(model, **again, seed=0), tmp_path / "late")
-
-
-def test_a_new_head_is_begun_where_it_is_asked_for(model: Path, tmp_path: Path) -> None:
-    first = run_reward(tiny(model, trunk="frozen", labels="exact", held_out=0), tmp_path / "first")
-    again = tiny(first, trunk="frozen", labels="outcome", steps=1, learning_rate=1e-12, fresh=True, held_out=0)
-    head = load_checkpoint(run_reward(again, tmp_path / "second")).head
-    assert head and head.outer.weight.abs().max() < 1e-6
-    assert not {"fresh", "rollouts"} & tiny(model).model_dump(mode="json").keys()
-
-
 def test_a_head_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
     first = run_reward(tiny(model, trunk="frozen"), tmp_path / "first")
     more = run_reward(tiny(first, trunk="frozen", steps=1, learning_rate=1e-12), tmp_path / "second")
@@ -439,12 +392,3 @@ def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"00000\.jsonl is damaged .* remove it"):
         run_reward(config, tmp_path / "a")
-
-
-def test_chunks_end_with_the_last_problem(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    config = tiny(Path("x"), problems=65)
-    fields = config.model_dump(include={"problems", "samples", "efforts", "temperature", "labels", "search", "seed"})
-    source = Source(levels=(("letters", 1),), continuations=1, split=Split.TRAIN, **fields)
-    assert Chunks(source, tmp_path).count == 2
-    assert Chunks(replace(source, problems=0), tmp_path).count == 0
-    assert len(Chunks(source, tmp_path).rows(1, checkpoint)) == 2
