@@ -19,6 +19,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from benchmarks.page import table
 from ponder.runs import Run
 from ponder.tasks import TASKS
 from ponder.tasks.gym import OURS
@@ -66,12 +67,6 @@ def average(summaries: Sequence[Summary | None]) -> str:
     """The mean accuracy over tasks, in percent."""
     shares = [one["accuracy"] for one in summaries if one and one["accuracy"] is not None]
     return f"{100 * sum(shares) / len(shares):.1f}" if shares else "–"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def standard(found: Mapping[str, list[Summary]]) -> str:

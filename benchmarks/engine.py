@@ -13,7 +13,6 @@ import contextlib
 import json
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -25,6 +24,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.ceiling import ceiling, layouts
+from benchmarks.page import PAGE, SECTIONS, commit
 from benchmarks.peers.client import PEERS, Peer, installed
 from ponder.engine.local import LocalSampler
 from ponder.engine.parallel import ParallelSampler
@@ -42,7 +42,6 @@ from ponder.types import Effort, Ended, Message, Split
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "ponder-mini"
 RESULTS = Path(__file__).parent / "results" / "engine.json"
-TABLE = Path(__file__).parent / "README.md"
 GOALS = {
     "rollouts": {"generate": 6.0, "continuous": 12.0, "llama": 3.0},
     "one_stream": {"generate": 4.0, "llama": 0.5},
@@ -337,12 +336,6 @@ def table(found: Mapping[str, Any]) -> str:
 MEASURES = {"mini": mini, "base": base}
 
 
-def commit() -> str:
-    """Which code is measured."""
-    asked = ["git", "-C", str(RESULTS.parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
 def main() -> None:
     """Measure, write the results, print them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -360,8 +353,8 @@ def main() -> None:
     for size in given.size or MEASURES:
         found[size] = MEASURES[size](given.threads, given.repeats, names, console.print) | {"commit": commit()}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    _, mark, rest = TABLE.read_text(encoding="utf-8").partition("\n<!-- rl -->")  # benchmarks.trl's part stays
-    TABLE.write_text(table(found) + mark + rest, encoding="utf-8")
+    _, mark, rest = PAGE.read_text(encoding="utf-8").partition(SECTIONS)  # other benchmarks' parts stay
+    PAGE.write_text(table(found) + mark + rest, encoding="utf-8")
     console.print(table(found))
 
 

@@ -35,6 +35,15 @@ def reward(
             "--task", help="May be given again.", show_default="what the checkpoint was taught", metavar="TASK:LEVEL"
         ),
     ] = None,
+    rollouts: Annotated[
+        str | None,
+        typer.Option(
+            "--rollouts", help="Another such run, whose rollouts are labelled.", show_default="sampled", metavar="RUN"
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool | None, typer.Option("--fresh", help="Begin a new head where the model has one.", show_default=False)
+    ] = None,
     problems: Annotated[int | None, typer.Option("--problems", help="To sample from.", show_default="2000")] = None,
     samples: options.Samples = None,
     effort: options.Efforts = None,
@@ -82,10 +91,14 @@ def reward(
     Example: ponder train reward --model models/ponder-mini --task countdown:2 --out runs/reward
 
     Example: ponder train reward --model models/ponder-mini --labels mc --search binary --trunk frozen
+
+    Example: ponder train reward --rollouts runs/reward --model models/ponder-mini --labels outcome --trunk frozen
     """
     given = {
         "model": model,
         "tasks": task or None,
+        "rollouts": rollouts,
+        "fresh": fresh,
         "problems": problems,
         "samples": samples,
         "efforts": effort or None,

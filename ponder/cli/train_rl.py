@@ -37,6 +37,9 @@ def rl(
         str | None, typer.Option("--algorithm", help="grpo, branch, ppo or star.", show_default="grpo")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Rounds of sampling.", show_default="60")] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", help="End once so many are sampled, too.", show_default="no such end")
+    ] = None,
     problems: Annotated[int | None, typer.Option("--problems", help="In a round.", show_default="48")] = None,
     samples: options.Samples = None,
     updates: Annotated[
@@ -81,6 +84,7 @@ def rl(
         "tasks": task or None,
         "algorithm": algorithm,
         "steps": steps,
+        "tokens": tokens,
         "problems": problems,
         "samples": samples,
         "updates": updates,
@@ -126,7 +130,8 @@ def _train(config: "RLConfig", folder: Path, evaluations: int, report_to: str | 
         def step(progress: "Progress", record: dict[str, float]) -> None:
             names = {"success": "success", "entropy": "entropy", "degenerate": "same", "length": "tokens"}
             words = [f"{label} {record[name]:.3g}" for name, label in names.items() if name in record]
-            meter.update(progress.step, config.steps * config.updates, "  ".join(words))
+            total, share = config.steps * config.updates, config.share(progress.step, record["sampled"])
+            meter.update(share * total, total, "  ".join(words))
 
         def alarm(alarm: "Alarm") -> None:
             meter.note(f"{alarm.action}: {alarm.sentence}")

@@ -2,15 +2,18 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ponder.evaluate.metrics import mean
-from ponder.evaluate.plots import new_figure
+from ponder.evaluate.plots import LOOKS, new_figure
 from ponder.reward.boundary import Judged
 
+STYLES = tuple(LOOKS[name] for name in ("majority", "weighted_vote", "beam", "best_of_n", "single"))
+"""Colours and marks of heads."""
 BINS = 15
 THRESHOLD = 0.5
 """A block whose validity is below this is called wrong."""
@@ -91,15 +94,31 @@ class Measured:
 
 def measure(judged: Sequence[Judged], threshold: float = THRESHOLD) -> Measured:
     """What the ratings of some completions are worth, against labels of 0 and 1; other labels are left out."""
-    blocks = [pair for one in judged for pair in zip(one.ratings[1:-1], one.labels[1:-1], strict=True)]
+    said = {name: [one for _, one in pairs] for name, pairs in outputs(judged).items()}
     return Measured(
-        outcome=quality(_known((one.ratings[-1].value, one.labels[-1].value) for one in judged)),
+        outcome=quality(said["outcome"]),
         within=_within(judged),
-        start=quality(_known((one.ratings[0].value, one.labels[-1].value) for one in judged)),
-        value=quality(_known((rating.value, label.value) for rating, label in blocks)),
-        validity=quality(_known((rating.validity, label.validity) for rating, label in blocks)),
-        first_error=_first_errors(judged, threshold),
+        start=quality(said["start"]),
+        value=quality(said["value"]),
+        validity=quality(said["validity"]),
+        first_error=first_error_f1((found, true) for _, found, true in first_errors(judged, threshold)),
     )
+
+
+def outputs(judged: Sequence[Judged]) -> dict[str, list[tuple[int, Rated]]]:
+    """What was said by each output, with what was true, and the number of the completion that it was said of."""
+    found: dict[str, list[tuple[int, Rated]]] = {"outcome": [], "start": [], "value": [], "validity": []}
+    for number, one in enumerate(judged):
+        blocks = list(zip(one.ratings[1:-1], one.labels[1:-1], strict=True))
+        pairs = {
+            "outcome": [(one.ratings[-1].value, one.labels[-1].value)],
+            "start": [(one.ratings[0].value, one.labels[-1].value)],
+            "value": [(rating.value, label.value) for rating, label in blocks],
+            "validity": [(rating.validity, label.validity) for rating, label in blocks],
+        }
+        for name, own in pairs.items():
+            found[name] += [(number, rated) for rated in _known(own)]
+    return found
 
 
 def _known(pairs: Iterable[tuple[float, float | None]]) -> list[Rated]:
@@ -186,37 +205,42 @@ def first_error_f1(pairs: Iterable[tuple[int, int]]) -> FirstError:
     return FirstError(wrong=of_wrong, right=of_right, f1=f1, n_wrong=len(wrong), n_right=len(right))
 
 
-def _first_errors(judged: Sequence[Judged], threshold: float) -> FirstError:
-    """Over the completions whose first wrong block is known: unknown labels before it leave it open."""
-    pairs: list[tuple[int, int]] = []
-    for one in judged:
+def first_errors(judged: Sequence[Judged], threshold: float = THRESHOLD) -> list[tuple[int, int, int]]:
+    """(number, found, true) of the completions whose first wrong block is known: unknown labels before it leave it
+    open."""
+    pairs: list[tuple[int, int, int]] = []
+    for number, one in enumerate(judged):
         labels = [label.validity for label in one.labels[1:-1]]
         true = labels.index(0.0) if 0.0 in labels else -1
         if labels and None not in (labels[:true] if true >= 0 else labels):
             said = [rating.validity for rating in one.ratings[1:-1]]
-            pairs.append((first_error(said, threshold), true))
-    return first_error_f1(pairs)
+            pairs.append((number, first_error(said, threshold), true))
+    return pairs
 
 
-def plot_reliability(curves: dict[str, Sequence[Rated]], path: Path) -> None:
-    """Writes a PNG: what was true against what was said, in equal-mass bins; raises ConfigError without matplotlib."""
-    figure = new_figure(figsize=(4.5, 4.5))
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    for name, rated in curves.items():
-        found = bins(rated)
-        axes.plot([one.said for one in found], [one.true for one in found], marker="o", markersize=4, label=name)
-    axes.set(xlabel="said", ylabel="true", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+def plot_reliability(heads: Mapping[str, Mapping[str, Sequence[Rated]]], path: Path) -> None:
+    """Writes a PNG: what was true against what was said, in equal-mass bins, a panel for each output and a line for
+    each head's curve of it; raises ConfigError without matplotlib."""
+    names = list(dict.fromkeys(name for curves in heads.values() for name in curves))
+    figure = new_figure(figsize=(3.6 * max(1, len(names)), 3.9), layout="constrained")
+    for name, axes in zip(names, figure.subplots(1, max(1, len(names)), squeeze=False)[0], strict=False):
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        for (head, curves), (colour, mark) in zip(heads.items(), cycle(STYLES), strict=False):
+            found = bins(curves.get(name, ()))
+            style = {"color": colour, "marker": mark, "markersize": 4, "linewidth": 1.4, "label": head}
+            axes.plot([one.said for one in found], [one.true for one in found], **style)
+        axes.set(xlabel="said", ylabel="true", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set_title(name, loc="left", fontsize=10)
+    drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines() if line.get_label() in heads}
+    figure.legend([*drawn.values()], [*drawn], loc="outside lower center", ncols=max(1, len(drawn)), frameon=False)
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+
+
+CURVES = {"outcome": "value, end of answer", "value": "value, blocks", "validity": "validity, blocks"}
+"""The outputs that are drawn."""
 
 
 def reliability_curves(judged: Sequence[Judged]) -> dict[str, Sequence[Rated]]:
     """What `plot_reliability` draws of judged completions: the outputs for which anything is known."""
-    blocks = [pair for one in judged for pair in zip(one.ratings[1:-1], one.labels[1:-1], strict=True)]
-    curves = {
-        "value, end of answer": _known((one.ratings[-1].value, one.labels[-1].value) for one in judged),
-        "value, blocks": _known((rating.value, label.value) for rating, label in blocks),
-        "validity, blocks": _known((rating.validity, label.validity) for rating, label in blocks),
-    }
-    return {name: rated for name, rated in curves.items() if rated}
+    said = outputs(judged)
+    return {title: [one for _, one in said[name]] for name, title in CURVES.items() if said[name]}

@@ -64,8 +64,8 @@ class History:
 
     @property
     def planned(self) -> int:
-        """How many steps there will be; 0 where the settings do not say."""
-        return int(self.config.get("steps", 0)) * int(self.config.get("updates", 1))
+        """How many steps there will be; 0 where the settings do not say, as of a run that ends by its tokens."""
+        return 0 if self.config.get("tokens") else int(self.config.get("steps", 0)) * int(self.config.get("updates", 1))
 
     @property
     def alarms(self) -> list[Mapping[str, Any]]:

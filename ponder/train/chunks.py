@@ -1,7 +1,8 @@
 """Labelled rollouts in files: a chunk of problems at a time is sampled, labelled and written whole.
 
 A chunk depends on its source and its number alone: it is sampled by a sampler of its own, so that a run which was
-killed goes on with the chunks it has and samples the others as it would have.
+killed goes on with the chunks it has and samples the others as it would have. What one run has sampled another one may
+label in its own way: heads that learn from different labels are then told apart by these alone.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ponder.engine.form import pieces
 from ponder.engine.local import LocalSampler
-from ponder.errors import CheckpointError
+from ponder.errors import CheckpointError, ConfigError
 from ponder.model.checkpoint import Checkpoint
 from ponder.reward.boundary import Label, Labels
 from ponder.reward.exact import exact_labels, grade_completion, outcome_labels
@@ -20,12 +22,17 @@ from ponder.reward.labels import Cost, MonteCarlo, folded_state
 from ponder.runs import write_whole
 from ponder.seeds import rng_for, seed_for
 from ponder.tasks import TASKS, make
+from ponder.text import format
+from ponder.text.format import BLOCKS
+from ponder.text.tokenizer import PonderTokenizer
 from ponder.train.rated import Labelled, pack_rollout
 from ponder.train.rollout import Draw, Drawn, roll_out_all
-from ponder.types import Effort, Problem, Segment, Split, Surprise
+from ponder.types import Completion, Effort, Ended, Grade, Problem, Rollout, Segment, Split, Surprise
 
 CHUNK = 64
 """Problems in a file."""
+LABELLING = {"labels": "", "continuations": 0, "search": ""}
+"""What two sources may differ in that sample the same, beside how many problems and samples of each they have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,16 @@ class Source:
             for sample in range(self.samples)
         ]
 
+    def part_of(self, other: "Source") -> bool:
+        """Whether all of these rollouts are among the other one's, however labelled."""
+        fewer = self.problems <= other.problems and self.samples <= other.samples
+        sizes = {"problems": other.problems, "samples": other.samples}
+        return fewer and replace(self, **sizes, **LABELLING) == replace(other, **LABELLING)
+
+    def numbers_in(self, other: "Source") -> list[int]:
+        """Where these rollouts stand among the other one's."""
+        return [problem * other.samples + sample for problem in range(self.problems) for sample in range(self.samples)]
+
 
 @dataclass(frozen=True)
 class Chunks:
@@ -66,6 +83,8 @@ class Chunks:
 
     source: Source
     folder: Path
+    sampled: "Chunks | None" = None
+    """Whose rollouts are labelled in place of sampling."""
 
     @property
     def count(self) -> int:
@@ -77,19 +96,55 @@ class Chunks:
         path = self.folder / f"{index:05}.jsonl"
         if not path.exists():
             self.folder.mkdir(exist_ok=True)
-            last = min(self.source.problems, (index + 1) * CHUNK)
-            drawn, labels, costs = asyncio.run(_draw(self.source, range(index * CHUNK, last), checkpoint))
-            records = (_record(*one) for one in zip(drawn, labels, costs, strict=True))
+            problems = range(index * CHUNK, min(self.source.problems, (index + 1) * CHUNK))
+            records = asyncio.run(self._records(index, self.source.draws(problems), checkpoint))
             write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
         return list(read_rollouts(path))
 
+    async def _records(self, index: int, draws: Sequence[Draw], checkpoint: Checkpoint) -> list[dict[str, Any]]:
+        """Sampled, or read again, and labelled; in the order of their problems."""
+        sampler = LocalSampler(replace(checkpoint, head=None))
+        if self.sampled is None:
+            drawn = await roll_out_all(draws, sampler)
+            surprises = [[Surprise.of(segment.logprobs) for segment in one.rollout.segments] for one in drawn]
+        else:
+            records = self.sampled.records(index, self.source.samples)[: len(draws)]
+            tokenizer = checkpoint.own()[1]
+            drawn = [_again(draw, record, tokenizer) for draw, record in zip(draws, records, strict=True)]
+            surprises = [[Surprise(*found) for found in record["surprises"]] for record in records]
+        labels, costs = await _label(self.source, drawn, sampler, checkpoint.config.fold_window)
+        return [_record(*one) for one in zip(drawn, surprises, labels, costs, strict=True)]
 
-async def _draw(
-    source: Source, problems: Sequence[int], checkpoint: Checkpoint
-) -> tuple[list[Drawn], list[Labels], list[Cost]]:
-    """Sample and label; rollouts in the order of their problems."""
-    sampler = LocalSampler(replace(checkpoint, head=None))
-    drawn = await roll_out_all(source.draws(problems), sampler)
+    def records(self, index: int, samples: int) -> list[dict[str, Any]]:
+        """The records of a chunk's file, the first so many of each problem."""
+        path, own = self.folder / f"{index:05}.jsonl", self.source.samples
+        if not path.exists():
+            raise ConfigError(f"{path} is not there yet: let the run that samples it come so far, or name another one")
+        try:
+            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as err:
+            raise CheckpointError(f"{path} is damaged ({err}): remove it to sample its rollouts again") from err
+        return [record for at, record in enumerate(found) if at % own < samples]
+
+
+def _again(draw: Draw, record: dict[str, Any], tokenizer: PonderTokenizer) -> Drawn:
+    """A rollout as it was sampled, but for its log-probabilities and token counts."""
+    if record["problem"] != draw.problem.id:
+        raise CheckpointError(f"a rollout of {record['problem']} stands where one of {draw.problem.id} should be")
+    segments = tuple(Segment(tuple(context), tuple(ids), ()) for context, ids in record["segments"])
+    markers = {id_: text for text, id_ in tokenizer.special.items()}
+    blocks = [
+        replace(format.parse_on(pieces(one.generated, markers, tokenizer), BLOCKS).result().blocks[0], surprise=told)
+        for one, told in zip(segments[:-1], (Surprise(*found) for found in record["surprises"]), strict=False)
+    ]
+    completion = Completion(tuple(blocks), record["answer"], Ended(record["ended"]))
+    return Drawn(draw, Rollout(draw.problem, completion, segments, Grade(record["score"])), None)
+
+
+async def _label(
+    source: Source, drawn: Sequence[Drawn], sampler: LocalSampler, window: int | None
+) -> tuple[list[Labels], list[Cost]]:
+    """The labels that the source asks for, and what they cost."""
     if source.labels == "outcome":
         labels = [outcome_labels(one.rollout.completion, one.rollout.grade) for one in drawn]
     elif source.labels == "exact":
@@ -101,7 +156,7 @@ async def _draw(
             source.continuations,
             source.temperature,
             source.seed,
-            folded_state(checkpoint.config.fold_window),
+            folded_state(window),
         )
         found = await asyncio.gather(
             *(
@@ -109,11 +164,11 @@ async def _draw(
                 for one in drawn
             )
         )
-        return drawn, [one.labels for one in found], [one.cost for one in found]
-    return drawn, labels, [Cost()] * len(drawn)
+        return [one.labels for one in found], [one.cost for one in found]
+    return labels, [Cost()] * len(drawn)
 
 
-def _record(drawn: Drawn, labels: Labels, cost: Cost) -> dict[str, Any]:
+def _record(drawn: Drawn, surprises: Sequence[Surprise], labels: Labels, cost: Cost) -> dict[str, Any]:
     """A rollout as plain JSON values; of the log-probabilities, what the head reads of them."""
     rollout = drawn.rollout
     problem, completion = rollout.problem, rollout.completion
@@ -127,7 +182,7 @@ def _record(drawn: Drawn, labels: Labels, cost: Cost) -> dict[str, Any]:
         "labels": [[label.value, label.validity] for label in labels],
         "cost": vars(cost),
         "segments": [[segment.context, segment.generated] for segment in rollout.segments],
-        "surprises": [Surprise.of(segment.logprobs) for segment in rollout.segments],
+        "surprises": surprises,
     }
 
 

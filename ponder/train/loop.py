@@ -112,6 +112,11 @@ def rate(step: int, config: LoopConfig) -> float:
     return min(1.0, (step + 1) / warmup, (config.steps - step) / decay)
 
 
+def rate_between(before: float, after: float, config: LoopConfig) -> float:
+    """The same of a step before and after which such shares of a run are done, where they are not counted in steps."""
+    return min(1.0, after / config.warmup, (1.0 - before) / config.decay)
+
+
 @dataclass(frozen=True)
 class Optimizers:
     """Muon for the matrices of the layers, AdamW for the rest; one that has nothing to move is not there."""
@@ -162,26 +167,30 @@ def fit(
     boundaries: frozenset[int] = frozenset(),
     companion: Companion | None = None,
     keep: Callable[[Progress], bool] = lambda progress: False,
+    over: Callable[[Progress], bool] = lambda progress: False,
+    schedule: Callable[[int], float] | None = None,
 ) -> Progress:
     """Train to the last step, from the run's saved state if there is one.
 
     `batches(first)` gives each step's micro-batches from step `first` on. `on_boundary` is called before the steps
     named in `boundaries` and after the last one, for evaluations; it must not touch the weights. Where `keep` says so,
-    a state is kept beside the newest one. Raises DivergedError where the gradient is not finite, before anything is
-    changed by it, and where a weight is not, before it is saved.
+    a state is kept beside the newest one; where `over` does, no further step is taken. `schedule` gives the rate of
+    step s, once its batches are there, in place of `rate`. Raises DivergedError where the gradient is not finite,
+    before anything is changed by it, and where a weight is not, before it is saved.
     """
+    schedule = schedule or (lambda step: rate(step, config))
     network.zero_grad(set_to_none=True)  # what a step that failed has left
     optimizers = new_optimizers(network, config)
     progress = load_state(run, network, optimizers, companion)
-    saved = time.monotonic()
+    saved, stored = time.monotonic(), progress.step
     if progress.step == 0 and keep(progress):
         keep_state(run, network, optimizers, progress, companion)
     stream = iter(batches(progress.step))
     network.train()
-    while progress.step < config.steps:
+    while progress.step < config.steps and not over(progress):
         if on_boundary and progress.step in boundaries:
             on_boundary(progress)
-        record = _step(network, stream, loss, optimizers, config, progress)
+        record = _step(network, stream, loss, optimizers, config, progress, schedule)
         record |= companion.record() if companion else {}
         if progress.step % config.log_every == 0 or progress.step == config.steps:
             run.log(record)
@@ -189,10 +198,11 @@ def fit(
             on_step(progress, record)
         if keep(progress):
             keep_state(run, network, optimizers, progress, companion)
-        due = time.monotonic() - saved > config.save_seconds and progress.step % config.save_multiple == 0
-        if due or progress.step == config.steps:
+        if time.monotonic() - saved > config.save_seconds and progress.step % config.save_multiple == 0:
             save_state(run, network, optimizers, progress, companion)
-            saved = time.monotonic()
+            saved, stored = time.monotonic(), progress.step
+    if progress.step != stored:
+        save_state(run, network, optimizers, progress, companion)
     network.eval()
     if on_boundary:
         on_boundary(progress)
@@ -226,6 +236,7 @@ def _step(
     optimizers: Optimizers,
     config: LoopConfig,
     progress: Progress,
+    schedule: Callable[[int], float],
 ) -> dict[str, float]:
     start = time.monotonic()
     micro = next(stream)
@@ -243,7 +254,7 @@ def _step(
             f"step {progress.step + 1} has a loss of {total} and a gradient of {norm}: the run stops before they reach "
             "the weights; begin another run with a smaller --learning-rate"
         )
-    share = rate(progress.step, config)
+    share = schedule(progress.step)
     optimizers.step(share, config)
     progress.step += 1
     progress.tokens += sum(batch.tokens for batch in micro)

@@ -276,7 +276,7 @@ def _rl(config: RLConfig, marks: int, beside: Beside) -> Callable[[Path, Tell], 
         def step(progress: Progress, record: dict[str, float]) -> None:
             names = {"success": "success", "entropy": "entropy", "length": "tokens"}
             words = "  ".join(f"{label} {record[name]:.3g}" for name, label in names.items() if name in record)
-            tell(progress.step / (config.steps * config.updates), words)
+            tell(config.share(progress.step, record["sampled"]), words)
 
         tell(0.0, "first round")
         mixed = levels(tuple(config.tasks), load_checkpoint(Path(config.model)))

@@ -1,16 +1,23 @@
 """What the head reads of rollouts where the trunk stands still: computed once, however often it is learned from."""
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from ponder.errors import CheckpointError
+from ponder.model.network import Network
 from ponder.reward.boundary import Judged
 from ponder.train.batch import split_packed
 from ponder.train.loop import DTYPES
-from ponder.train.rated import Labelled, Rated, collate_rated
+from ponder.train.rated import Labelled, Rated, collate_rated, readings
 from ponder.types import Rating
 
 
@@ -66,6 +73,48 @@ def read_all(
         found |= {index: Reads(h, d, labels, known, int(known.sum())) for index, h, d, labels, known in parts}
         heard(len(found), len(rows))
     return [found[index] for index in range(len(rows))]
+
+
+def trunk_digest(network: Network) -> str:
+    """What tells a trunk's weights from all others, as a few hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(network.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def save_reads(reads: Sequence[Reads], path: Path, trunk: str, dtype: str) -> None:
+    """Keep what a trunk says of rollouts; labels are not part of it."""
+    part = path.with_name(path.name + ".part")
+    hidden = [one.hidden for one in reads]
+    tensors = {"hidden": torch.cat(hidden), "counts": torch.tensor([len(one) for one in hidden])}
+    save_file(tensors, part, metadata={"trunk": trunk, "dtype": dtype})
+    os.replace(part, path)
+
+
+def load_reads(
+    path: Path, rows: Sequence[Labelled], numbers: Sequence[int], trunk: str, dtype: str
+) -> list[Reads] | None:
+    """What such a file holds of the rollouts with these numbers, with the labels of `rows`; None where it is of another
+    trunk or number format, or is not there. Raises CheckpointError for one that is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            if file.metadata() != {"trunk": trunk, "dtype": dtype}:
+                return None
+            parts = file.get_tensor("hidden").split(file.get_tensor("counts").tolist())
+        return [_with_labels(parts[number], one) for number, one in zip(numbers, rows, strict=True)]
+    except (OSError, SafetensorError, IndexError, ValueError) as err:
+        raise CheckpointError(f"{path} is damaged ({err}): remove it, and the rollouts are read again") from err
+
+
+def _with_labels(hidden: Tensor, one: Labelled) -> Reads:
+    told = readings([one])
+    if len(told.reads) != len(hidden):
+        raise ValueError(f"{len(hidden)} readings where there should be {len(told.reads)}")
+    return Reads(hidden, told.doubts, told.labels, told.known, int(told.known.sum()))
 
 
 @torch.no_grad()

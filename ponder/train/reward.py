@@ -6,6 +6,7 @@ small trunk, it ranks badly: a first try reached an AUC of 0.67, so that best-of
 """
 
 import copy
+import filecmp
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ponder.model.device import pick_device, pick_dtype, settle_decoding_threads
 from ponder.model.heads import new_head
 from ponder.reward.boundary import Judged
-from ponder.runs import Run, open_run
+from ponder.runs import Run, open_run, read_json
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS, make
 from ponder.text import format
@@ -28,7 +29,16 @@ from ponder.train.batch import Batch, collate, pack, split_by_prompt
 from ponder.train.chunks import Chunks, Source
 from ponder.train.loop import LoopConfig, MicroBatch, Progress, fit, marks, once
 from ponder.train.rated import Labelled, Rated, harm, micro_batches, rating_loss
-from ponder.train.reads import head_loss, judged, read_all, together
+from ponder.train.reads import (
+    Reads,
+    head_loss,
+    judged,
+    load_reads,
+    read_all,
+    save_reads,
+    together,
+    trunk_digest,
+)
 from ponder.train.settle import settle
 from ponder.train.sft import Start, demonstration, task_level
 from ponder.types import Effort, Message, Split
@@ -47,6 +57,11 @@ class RewardConfig(pydantic.BaseModel):
 
     model: str
     """The checkpoint's folder: it samples the rollouts, and its head, if it has one, goes on."""
+    fresh: bool = False
+    """Whether a new head is begun even so."""
+    rollouts: str = ""
+    """The folder of another such run: its rollouts, or some of them, are labelled here in place of sampling, and on a
+    frozen trunk they are not read again either. Model, tasks, efforts, temperature and seed must be its own."""
     tasks: tuple[str, ...] = ()
     """As `task:level`, equally often; empty for what the checkpoint was taught, or for every task's level 2."""
     problems: int = pydantic.Field(2000, ge=1)
@@ -84,7 +99,14 @@ class RewardConfig(pydantic.BaseModel):
     threads: int = pydantic.Field(0, ge=0)
     """CPU threads; 0 for all cores. Part of the settings, because sums depend on it."""
 
+    @pydantic.model_serializer(mode="wrap")
+    def _told(self, usual: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not asked for: folders from before it could be go on."""
+        return {name: value for name, value in usual(self).items() if name not in ("fresh", "rollouts") or value}
 
+
+READS, HELD_READS = "reads.safetensors", "held_reads.safetensors"
+"""In a run's folder, where its trunk stands still: what it says of the rollouts."""
 OPTIMISING = {"steps", "learning_rate", "head_rate", "decay", "dtype", "device"}
 """The settings that the loop reads."""
 Measure = Callable[[Sequence[Judged]], dict[str, float]]
@@ -109,8 +131,8 @@ def levels(tasks: Sequence[str], checkpoint: Checkpoint) -> list[tuple[str, int]
     return [task_level(key) for key in named] if named else [(name, STANDARD_LEVEL) for name in TASKS]
 
 
-def collect(config: RewardConfig, checkpoint: Checkpoint, run: Run, listener: Listener) -> tuple[list[Labelled], ...]:
-    """The labelled rollouts for training and the held-out ones, sampled now or read from the run's folder."""
+def sources(config: RewardConfig, checkpoint: Checkpoint) -> tuple[Source, Source]:
+    """The rollouts for training, and the held-out ones."""
     found = levels(config.tasks, checkpoint)
     source = Source(
         levels=tuple(found),
@@ -125,8 +147,35 @@ def collect(config: RewardConfig, checkpoint: Checkpoint, run: Run, listener: Li
         seed=config.seed,
     )
     # Whatever the head learns from, it is measured against the truth.
-    held = replace(source, problems=config.held_out, labels="exact", split=Split.VALIDATION)
-    parts = [Chunks(source, run.folder / "rollouts"), Chunks(held, run.folder / "held_out")]
+    return source, replace(source, problems=config.held_out, labels="exact", split=Split.VALIDATION)
+
+
+def chunks(config: RewardConfig, checkpoint: Checkpoint, out: Path) -> tuple[Chunks, Chunks]:
+    """The files of both, and those of the run whose rollouts they take over."""
+    own, taken = sources(config, checkpoint), list[Chunks | None]((None, None))
+    if config.rollouts:
+        folder = Path(config.rollouts)
+        theirs = RewardConfig.model_validate(read_json(folder / "config.json"))
+        _check_taken(config, theirs)
+        given = sources(theirs, checkpoint)
+        if not all(one.part_of(other) for one, other in zip(own, given, strict=True)):
+            raise ConfigError(
+                f"{folder} sampled other rollouts than are asked for: give the same tasks, efforts, temperature and "
+                f"seed, at most {theirs.problems} problems ({theirs.held_out} held out) and {theirs.samples} samples"
+            )
+        taken = [Chunks(given[0], folder / "rollouts"), Chunks(given[1], folder / "held_out")]
+    return Chunks(own[0], out / "rollouts", taken[0]), Chunks(own[1], out / "held_out", taken[1])
+
+
+def _check_taken(config: RewardConfig, theirs: RewardConfig) -> None:
+    """That both begin from the same trunk."""
+    paths = [Path(one.model) / "model.safetensors" for one in (config, theirs)]
+    if paths[0] != paths[1] and not (paths[1].exists() and filecmp.cmp(*paths, shallow=False)):
+        raise ConfigError(f"{config.rollouts} sampled from {theirs.model}, not from {config.model}: name a run of its")
+
+
+def collect(parts: Sequence[Chunks], checkpoint: Checkpoint, listener: Listener) -> tuple[list[Labelled], ...]:
+    """The labelled rollouts for training and the held-out ones, sampled now or read from the run's folder."""
     total, done = sum(part.count for part in parts), 0
     rows: list[list[Labelled]] = []
     for part in parts:
@@ -175,6 +224,7 @@ def _learn(
     loop: LoopConfig,
     model: Rated,
     rows: Sequence[Labelled],
+    reads: Sequence[Reads],
     run: Run,
     listener: Listener,
     on_boundary: Callable[[Progress], None],
@@ -187,8 +237,34 @@ def _learn(
         loss = rating_loss(config.language_weight)
         fit(model, lambda first: stream(config, rows, packed, first), loss, loop, run, **hear)
         return
-    reads = read_all(model, rows, config.micro_tokens, config.device, config.dtype, listener.read)
     fit(model, lambda first: stream(config, reads, lambda some: [together(some)], first), head_loss, loop, run, **hear)
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """Where what a trunk that stands still says of rollouts is kept."""
+
+    run: Run
+    trunk: str
+
+    def reads(
+        self, name: str, part: Chunks, rows: Sequence[Labelled], dtype: str, read: Callable[[], list[Reads]]
+    ) -> list[Reads]:
+        """From this run's file, or from that of the run whose rollouts they are; or read now, and kept."""
+        places: list[tuple[Path, Sequence[int]]] = [(self.run.folder, range(len(rows)))]
+        if part.sampled:
+            places.append((part.sampled.folder.parent, part.source.numbers_in(part.sampled.source)))
+        for folder, numbers in places:
+            if found := load_reads(folder / name, rows, numbers, self.trunk, dtype):
+                return found
+        found = read()
+        if found:
+            save_reads(found, self.run.folder / name, self.trunk, dtype)
+        return found
+
+
+def _informed(one: Labelled) -> bool:
+    return any((label.value, label.validity) != (None, None) for label in one.labels)
 
 
 def run_reward(
@@ -207,19 +283,21 @@ def run_reward(
     hidden = network.shape.hidden_size
     pick_device(config.device)
     pick_dtype("cuda", hidden, config.dtype)  # refuses what cannot be, before anything is written
+    parts = chunks(config, given, out)
     run = open_run(out, config.model_dump(mode="json"))
     computing = settle(config.device, config.dtype, config.threads, hidden, run)
     config = config.model_copy(update=computing.chosen)
     given.to(config.device)
     settle_decoding_threads(config.device, hidden)
-    train, held = collect(config, given, run, listener)
+    train, held = collect(parts, given, listener)
     torch.set_num_threads(config.threads)
-    usable = [one for one in train if any((label.value, label.validity) != (None, None) for label in one.labels)]
+    usable = [one for one in train if _informed(one)]
     if not usable:
         raise ConfigError(f"none of {len(train)} rollouts could be labelled: no grader decided")
     frozen = config.trunk == "frozen"
     before = None if frozen else copy.deepcopy(network)
-    model = Rated(network, (given.head or new_head(hidden)).to(config.device), frozen=frozen)
+    begun = None if config.fresh else given.head
+    model = Rated(network, (begun or new_head(hidden)).to(config.device), frozen=frozen)
     loop = LoopConfig(**config.model_dump(include=OPTIMISING))
     reason = f"{computing.reason}; {len(usable)} rollouts"
     reason += f", {len(train) - len(usable)} others left out: nothing is known of them" * (len(usable) < len(train))
@@ -227,8 +305,12 @@ def run_reward(
     listener.start(Start(loop, reason, count, run.state.exists()))
     demonstrations = [] if frozen else [one.to(config.device) for one in held_out_demonstrations(config, given)]
 
+    shelf = _Shelf(run, trunk_digest(network)) if frozen else None
     read_held = partial(read_all, model, held, config.micro_tokens, config.device)
-    known = read_held() if frozen and measure else None
+    known = shelf.reads(HELD_READS, parts[1], held, "float32", read_held) if shelf and measure else None
+    read = partial(read_all, model, train, config.micro_tokens, config.device, config.dtype, listener.read)
+    reads = shelf.reads(READS, parts[0], train, config.dtype, read) if shelf else ()
+    reads = [read for read, one in zip(reads, train, strict=False) if _informed(one)]
 
     def evaluate(progress: Progress) -> dict[str, float]:
         found = measure(judged(model, held, known or read_held(), config.device)) if measure and held else {}
@@ -237,7 +319,7 @@ def run_reward(
         return found
 
     boundary = once(run, model, evaluate), marks(config.steps, evaluations) | {0}
-    _learn(config, loop, model, usable, run, listener, *boundary)
+    _learn(config, loop, model, usable, reads, run, listener, *boundary)
     settings = given.config.model_copy(update={"name": out.name})
     folder = run.folder / "checkpoint"
     save_checkpoint(Checkpoint(network, given.tokenizer, settings, model.head), folder)

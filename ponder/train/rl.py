@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -221,12 +222,12 @@ def _fit(
     measure = once(run, model, (lambda progress: evaluate(rounds.checkpoint, progress)) if evaluate else None)
 
     def boundary(progress: Progress) -> None:
-        if progress.step in kept:
+        if progress.step in kept or rounds.over(progress):
             folder = run.folder / STEPS / f"{progress.step // config.updates:05}"
             if not folder.exists():
                 save_checkpoint(_saved(rounds.checkpoint, folder.name, rounds.algorithm), folder)
             rounds.probe(progress.step)
-        if progress.step in measured:
+        if progress.step in measured or rounds.over(progress):
             measure(progress)
 
     fit(
@@ -240,4 +241,6 @@ def _fit(
         boundaries=frozenset(kept | measured),
         companion=rounds,
         keep=watch.keeps,
+        over=rounds.over,
+        schedule=partial(rounds.rate, loop),
     )

@@ -25,6 +25,7 @@ from ponder.text.effort import BUDGETS, Budget
 from ponder.train.actors import Sample
 from ponder.train.advantages import Algorithm, Fork, Group, Lesson, Scored
 from ponder.train.competence import LOWEST, Competence
+from ponder.train.loop import LoopConfig, Progress, rate, rate_between
 from ponder.train.measures import mean, measured, tokens_of, told
 from ponder.train.policy import PolicyBatch, Reference, Tally, policy_batches
 from ponder.train.rewards import Form, Process, Rewards, grade_alone
@@ -55,7 +56,10 @@ class RLConfig(pydantic.BaseModel):
     options: dict[str, Any] = {}
     """The algorithm's own settings: see its file."""
     steps: int = pydantic.Field(60, ge=1)
-    """Rounds of sampling."""
+    """Rounds of sampling, at most."""
+    tokens: int = pydantic.Field(0, ge=0)
+    """Sampled tokens after which no further round begins, for runs of equal cost; the rate then follows them and not
+    the rounds. 0 for no such end."""
     problems: int = pydantic.Field(48, ge=1)
     """In a round."""
     samples: int = pydantic.Field(8, ge=2)
@@ -108,6 +112,16 @@ class RLConfig(pydantic.BaseModel):
         names = {"process", "process_weight", "format_weight", "length_weight", "soft_length"}
         return Rewards(form=self.process_form, **self.model_dump(include=names))
 
+    def share(self, step: int, sampled: float) -> float:
+        """How much of a run is done after a step up to which so many tokens were sampled."""
+        by_steps = step / (self.steps * self.updates)
+        return max(by_steps, min(1.0, sampled / self.tokens)) if self.tokens else by_steps
+
+    @pydantic.model_serializer(mode="wrap")
+    def _told(self, usual: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without an end that is not asked for: folders from before there was one go on."""
+        return {name: value for name, value in usual(self).items() if name != "tokens" or value}
+
 
 @dataclass(eq=False)
 class Rounds:
@@ -128,6 +142,8 @@ class Rounds:
     tally: Tally = field(default_factory=Tally)
     sampled: int = 0
     """Tokens of all rounds."""
+    before: int = 0
+    """The same, without the round that is being learned from."""
     numbers: dict[str, float] = field(default_factory=dict[str, float])
     """Of the round that is being learned from."""
     began: float = 0.0
@@ -151,6 +167,16 @@ class Rounds:
                 yield policy_batches(lessons[update::updates], self.replay, self.config.micro_tokens)
                 self.tally.fresh = False
 
+    def over(self, progress: Progress) -> bool:
+        """Whether as many tokens are sampled as were asked for, and the last round of them is learned from."""
+        return 0 < self.config.tokens <= self.sampled and progress.step % self.config.updates == 0
+
+    def rate(self, loop: LoopConfig, step: int) -> float:
+        """The share of the peak rate at a step of the round that was sampled last."""
+        if not (tokens := self.config.tokens):
+            return rate(step, loop)
+        return rate_between(self.before / tokens, self.sampled / tokens, loop)
+
     def record(self) -> dict[str, float]:
         """The round's numbers, and what its backward passes have shown so far."""
         return self.numbers | self.tally.numbers() | {"training": round(time.monotonic() - self.began, 3)}
@@ -168,7 +194,7 @@ class Rounds:
 
     def round(self, number: int) -> list[Lesson]:
         """Sample and grade one round, count it, and choose what is learned."""
-        start = time.monotonic()
+        start, self.before = time.monotonic(), self.sampled
         groups = self._sampled(self.draws(number))
         self.sampled += tokens_of(groups)
         sampling = time.monotonic() - start

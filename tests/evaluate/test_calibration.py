@@ -120,7 +120,7 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     both = [judged([0.6, 0.7, 0.9], [0.5, 0.9, 0.5], [1.0], 1.0), judged([0.4, 0.5, 0.1], [0.5, 0.3, 0.5], [0.0], 0.0)]
     curves = reliability_curves(both)
     assert list(curves) == ["value, end of answer", "value, blocks", "validity, blocks"]
-    plot_reliability(curves, tmp_path / "plot.png")
+    plot_reliability({"one": curves, "other": {"value, blocks": curves["value, blocks"]}}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -24,7 +24,7 @@ from ponder.tasks import TASKS, make
 from ponder.text import format
 from ponder.train import loop
 from ponder.train.batch import Row, pack, pack_segments
-from ponder.train.chunks import Chunks, Source, read_rollouts
+from ponder.train.chunks import Source, read_rollouts
 from ponder.train.loop import LoopConfig, Progress, fit
 from ponder.train.losses import cross_entropy
 from ponder.train.rated import Labelled, Rated, collate_rated, harm, micro_batches, pack_rollout, rating_loss
@@ -392,12 +392,3 @@ def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"00000\.jsonl is damaged .* remove it"):
         run_reward(config, tmp_path / "a")
-
-
-def test_chunks_end_with_the_last_problem(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    config = tiny(Path("x"), problems=65)
-    fields = config.model_dump(include={"problems", "samples", "efforts", "temperature", "labels", "search", "seed"})
-    source = Source(levels=(("letters", 1),), continuations=1, split=Split.TRAIN, **fields)
-    assert Chunks(source, tmp_path).count == 2
-    assert Chunks(replace(source, problems=0), tmp_path).count == 0
-    assert len(Chunks(source, tmp_path).rows(1, checkpoint)) == 2

@@ -154,6 +154,35 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(
     assert not all(torch.equal(value, moved[name]) for name, value in weights(broken).items()), "nothing was learned"
 
 
+def test_a_run_ends_with_the_round_that_reaches_its_tokens(
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(taught, steps=500, tokens=1200, updates=2, decay=0.5)
+    run_rl(config, tmp_path / "whole", grader=odd)
+    found = rounds(tmp_path / "whole")
+    sampled = [record["sampled"] for record in found]
+    assert 3 <= len(found) < 20 and sampled[-2] < 1200 <= sampled[-1]
+    shares = [record["rate"] / config.learning_rate for record in found]  # it falls with the tokens, not the rounds
+    assert shares == pytest.approx([min(1.0, 2 * (1 - before / 1200)) for before in (0, *sampled[:-1])], abs=1e-4)
+    kept = sorted(int(path.name) for path in (tmp_path / "whole" / "steps").iterdir())
+    assert kept[-1] == len(found) and found[-1]["step"] == 2 * len(found)
+    monkeypatch.setitem(loop.LoopConfig.__init__.__kwdefaults__, "save_seconds", 0.0)  # a state after every round
+    broken = tmp_path / "broken"
+    for step in (3, 2 * len(found) - 1, 2 * len(found)):
+        with pytest.raises(Stop):
+            run_rl(config, broken, grader=odd, listener=stopping(step))
+    run_rl(config, broken, grader=odd)
+    assert same(tmp_path / "whole", broken)
+    assert untimed(rounds(broken)) == untimed(rounds(tmp_path / "whole"))
+    run_rl(config, broken, grader=odd)
+    assert len(rounds(broken)) == len(found), "it went on behind its end"
+
+
+def test_folders_from_before_there_were_tokens_to_end_at_go_on(taught: Path, tmp_path: Path) -> None:
+    assert "tokens" not in tiny(taught).model_dump(mode="json") and "tokens" in tiny(taught, tokens=5).model_dump()
+    assert tiny(taught).share(3, 50) == 0.5 and tiny(taught, tokens=60).share(3, 50) == pytest.approx(5 / 6)
+
+
 def test_killed_it_ends_with_the_same_bits(taught: Path, tmp_path: Path) -> None:
     settings = json.loads(tiny(taught, steps=8).model_dump_json())
     program = tmp_path / "train.py"

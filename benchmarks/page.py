@@ -1,0 +1,36 @@
+"""The page of measurements: each benchmark owns one section of it, between marks of its own."""
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+PAGE = Path(__file__).parent / "README.md"
+SECTIONS = "\n<!-- "
+"""What the first section begins with."""
+
+
+def placed(page: str, name: str, text: str) -> str:
+    """The page with a section's text in its place, at the end where it has none."""
+    first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+    whole = f"{first}\n{text.strip()}\n{last}"
+    if first in page:
+        before, rest = page.split(first, 1)
+        return before + whole + rest.split(last, 1)[1]
+    return page.rstrip("\n") + "\n\n" + whole + "\n"
+
+
+def place(name: str, text: str) -> None:
+    """Write a section."""
+    PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+
+
+def commit() -> str:
+    """Which code is measured."""
+    asked = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
