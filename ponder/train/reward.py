@@ -6,7 +6,6 @@ small trunk, it ranks badly: a first try reached an AUC of 0.67, so that best-of
 """
 
 import copy
-import filecmp
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -156,7 +155,7 @@ def chunks(config: RewardConfig, checkpoint: Checkpoint, out: Path) -> tuple[Chu
     if config.rollouts:
         folder = Path(config.rollouts)
         theirs = RewardConfig.model_validate(read_json(folder / "config.json"))
-        _check_taken(config, theirs)
+        _check_taken(config, theirs, checkpoint)
         given = sources(theirs, checkpoint)
         if not all(one.part_of(other) for one, other in zip(own, given, strict=True)):
             raise ConfigError(
@@ -167,10 +166,12 @@ def chunks(config: RewardConfig, checkpoint: Checkpoint, out: Path) -> tuple[Chu
     return Chunks(own[0], out / "rollouts", taken[0]), Chunks(own[1], out / "held_out", taken[1])
 
 
-def _check_taken(config: RewardConfig, theirs: RewardConfig) -> None:
-    """That both begin from the same trunk."""
-    paths = [Path(one.model) / "model.safetensors" for one in (config, theirs)]
-    if paths[0] != paths[1] and not (paths[1].exists() and filecmp.cmp(*paths, shallow=False)):
+def _check_taken(config: RewardConfig, theirs: RewardConfig, checkpoint: Checkpoint) -> None:
+    """That the trunk is the one that sampled: a trunk that stood still lies in the run itself, whatever has taken the
+    place of the model that it began from."""
+    end = Path(config.rollouts) / "checkpoint"
+    sampled = load_checkpoint(end if theirs.trunk == "frozen" and end.exists() else Path(theirs.model))
+    if trunk_digest(sampled.own()[0]) != trunk_digest(checkpoint.own()[0]):
         raise ConfigError(f"{config.rollouts} sampled from {theirs.model}, not from {config.model}: name a run of its")
 
 
