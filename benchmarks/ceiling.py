@@ -17,6 +17,9 @@ from ponder.model.network import Network
 ROWS, LENGTHS = 256, (40, 200)
 """Rows, and the range of their lengths: those of real contexts."""
 REPEATS = 40
+REST = 0.02
+"""Seconds before each measurement: a thread of OpenMP's that has done its part of one spins for some 5 ms, on the core
+that the next one needs (a step of two threads took as long as one of one thread)."""
 PAGE = 16
 
 
@@ -26,6 +29,7 @@ def medians(works: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -
     with torch.inference_mode():
         for _ in range(repeats):
             for name, work in works.items():
+                time.sleep(REST)
                 start = time.perf_counter()
                 work()
                 spent[name].append(time.perf_counter() - start)

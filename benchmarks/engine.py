@@ -26,6 +26,7 @@ from rich.console import Console
 from benchmarks.ceiling import ceiling, layouts
 from benchmarks.page import PAGE, SECTIONS, commit
 from benchmarks.peers.client import PEERS, Peer, installed
+from benchmarks.profile import profile, told
 from ponder.engine.local import LocalSampler
 from ponder.engine.parallel import ParallelSampler
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
@@ -234,6 +235,11 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
         if "generate" in others:
             ways["generate"] = lambda: their_tree(others["generate"], sampler, tree)
         found["tree"] = compare(ways, 3 * repeats, note)
+    found["profile"] = {
+        "one_stream": profile(lambda: our_chains(sampler, prompts[1:2], Effort.MEDIUM, 0.0)),
+        "rollouts": profile(lambda: our_chains(sampler, prompts, Effort.MINIMAL, 1.0), repeats=1),
+        "tree": profile(lambda: our_tree(rated, tree)),
+    }
     found["decode_256"] = ceiling(checkpoint)
     found["microseconds"] = layouts(checkpoint)
     found["memory_512_rows"] = peak(checkpoint, prompts)
@@ -315,6 +321,8 @@ def table(found: Mapping[str, Any]) -> str:
         )
     memory = found["mini"]["memory_512_rows"]
     lines += [
+        "",
+        *told(found["mini"].get("profile", {})),  # results from before it was made have none
         "",
         f"512 chains at once: caches take {memory['peak'] / 2**20:.0f} MiB at most (budget "
         f"{memory['budget'] / 2**20:.0f}); with a budget of {memory['small_budget'] / 2**20:.0f} MiB they take "

@@ -132,7 +132,8 @@ class ParallelSampler:
                 f"a memory budget of {most_bytes:,} bytes is too small for {count} processes: give it at least "
                 f"{least:,}"
             )
-        self._version = version_of(checkpoint.network.share_memory())
+        self._parameters = tuple(checkpoint.network.share_memory().parameters())
+        self._version = version_of(self._parameters)
         if checkpoint.head:
             checkpoint.head.share_memory()
         self._numbers = itertools.count()
@@ -165,7 +166,7 @@ class ParallelSampler:
         check(limit, samplings)
         if not samplings:
             return []
-        if (version := version_of(self.checkpoint.network)) != self._version:
+        if (version := version_of(self._parameters)) != self._version:
             self.refresh()
             self._version = version
         worker, number = self._worker_of(prefix.messages), next(self._numbers)

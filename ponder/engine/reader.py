@@ -1,6 +1,6 @@
 """Reads contexts: computes their keys and values, each context once, behind what is known of its beginning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,9 +38,9 @@ class Read(NamedTuple):
     """So many of its first tokens did not have to be computed."""
 
 
-def version_of(network: Causal) -> int:
+def version_of(parameters: Iterable[Tensor]) -> int:
     """A number that changes when the trainer of this process changes the weights in place."""
-    return sum(parameter._version for parameter in network.parameters())
+    return sum(parameter._version for parameter in parameters)
 
 
 class Reader:
@@ -48,7 +48,8 @@ class Reader:
 
     def __init__(self, network: Causal, decoder: Decoder, head: Head | None, most_bytes: int) -> None:
         self._network, self._decoder, self._head = network, decoder, head
-        self._device = next(network.parameters()).device
+        self._parameters = tuple(network.parameters())  # finding them takes longer than asking them all
+        self._device = self._parameters[0].device
         self._store = Store(most_bytes)
         self._version = -1
         self.at_once = min(READ_AT_ONCE, most_bytes // token_bytes(network.shape))
@@ -63,7 +64,7 @@ class Reader:
 
     def refresh(self) -> bool:
         """Forget everything if the trainer has changed the weights in place; says whether it has."""
-        version = version_of(self._network)
+        version = version_of(self._parameters)
         changed, self._version = version != self._version, version
         if changed:
             self._store.clear()

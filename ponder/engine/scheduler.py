@@ -212,6 +212,8 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Seat waiting samples, each job in its turn, while there are rows, memory, and time to read."""
+        if not self._waiting:
+            return
         joining: list[_Joining] = []
         contexts = dict[tuple[int, ...], Known]()
         used, tokens = sum(owner is not None for owner in self._owners), 1
@@ -310,11 +312,10 @@ class Scheduler:
 
         Rows that are over stay for their last step: they would not end at the same place again.
         """
-        rows = {slot: owner for slot, owner in enumerate(self._owners) if owner}
-        lengths = self._slots.lengths.tolist()
-        longest = max(lengths[slot] for slot in rows) + 1
+        longest = int(self._slots.lengths.max()) + 1
         if len(self._owners) * self._slots.columns_for(longest) + self._slots.prompts.tokens <= self._room:
             return None
+        rows = {slot: owner for slot, owner in enumerate(self._owners) if owner}
         young = sorted((slot for slot in rows if slot not in over), key=lambda slot: rows[slot].number)
         while young and len(rows) > 1 and self._slots.tokens_with(list(rows)) > self._room:
             owner = rows.pop(young.pop())

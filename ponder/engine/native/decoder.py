@@ -23,8 +23,8 @@ from ponder.text.format import Place
 
 POSITIONS = 256
 """By so many the table of cosines and sines grows."""
-SHARE = 64
-"""Fewest lanes that are worth a thread."""
+SHARE = LANES // 2
+"""Lanes by which threads share them out: a product of fewer costs as much."""
 MARKS = [AT[place] for place in (Place.BETWEEN, Place.ANSWER, Place.SUMMARY, Place.DONE)]
 LAYER = (
     "input_layernorm.weight",
@@ -90,7 +90,7 @@ class NativeDecoder:
             part[-1, passes.HIDDEN], part[-1, passes.LOGITS] = hidden[row].data_ptr(), logits[row].data_ptr()
             spans.append(span)
             start += len(ids)
-        self._run(lanes)
+        self.run(lanes)
         return spans, hidden, logits
 
     def decode(self, tokens: Tensor, slots: Slots, active: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ class NativeDecoder:
         rows, lanes = self._lanes
         lanes[:, passes.TOKEN], lanes[:, passes.OWN] = tokens.numpy()[rows], slots.lengths.numpy()[rows]
         lanes[:, passes.POSITION] = lanes[:, passes.BEHIND] + lanes[:, passes.OWN]
-        self._run(lanes)
+        self.run(lanes)
         return self._hidden[: len(tokens)], self._logits[: len(tokens)]
 
     def _lanes_of(self, slots: Slots, active: Tensor) -> tuple[Any, Any]:
@@ -146,26 +146,24 @@ class NativeDecoder:
         count = drawing.step(active, state, marks, logits.shape[1], masked, chances, *places, tokens.numpy(), over)
         return Drawn(tokens, over[:count].tolist())
 
-    def _run(self, lanes: Any) -> None:
+    def run(self, lanes: Any) -> None:
         """All lanes through the network, shared out among threads where there are enough of them."""
         most, half = int(lanes[:, passes.POSITION].max()) + 1, self.network.shape.head_dim // 2
         if most > len(self._table):
             positions = torch.arange(-(-most // POSITIONS) * POSITIONS)
             cos, sin = (turn[0, :, 0] for turn in self.network.turn(positions[None]))
             self._table = torch.cat((cos[:, :half], sin[:, half:]), dim=1)
-        parts = _parts(lanes[:, passes.KEYS], min(torch.get_num_threads(), len(lanes) // SHARE))
+        parts = _parts(lanes[:, passes.KEYS], min(torch.get_num_threads(), -(-len(lanes) // SHARE)))
         while len(self._rooms) < len(parts):
-            self._rooms.append(_Room(np.zeros(self._work, np.float32), np.zeros((self._group, 0), np.float32)))
+            self._rooms.append(_Room(torch.zeros(self._work), torch.zeros(self._group, 0)))
         layers, ends, eps = *self._where(), self.network.shape.rms_norm_eps
 
-        def run(part: slice, room: "_Room") -> None:
-            if room.scores.shape[1] < len(self._table) + passes.SLACK:
-                room.scores = np.zeros((self._group, len(self._table) + passes.SLACK), np.float32)
-            work = room.scratch.ctypes.data, room.scores.ctypes.data, room.scores.shape[1]
-            passes.run(lanes[part], layers, ends, self._sizes, eps, self._table.data_ptr(), *work)
-
-        others = [self._threads.submit(run, *one) for one in zip(parts[1:], self._rooms[1:], strict=False)]
-        run(parts[0], self._rooms[0])
+        works = [
+            (lanes[part], layers, ends, self._sizes, eps, self._table.data_ptr(), *room.places(len(self._table)))
+            for part, room in zip(parts, self._rooms, strict=False)
+        ]
+        others = [self._threads.submit(passes.run, *work) for work in works[1:]]
+        passes.run(*works[0])
         for other in others:
             other.result()
 
@@ -184,15 +182,21 @@ class NativeDecoder:
 class _Room:
     """What one thread works with."""
 
-    scratch: Any
-    scores: Any
+    scratch: Tensor
+    scores: Tensor
+
+    def places(self, tokens: int) -> tuple[int, int, int]:
+        """Their addresses, and the scores of one query, for rows of at most so many tokens."""
+        if self.scores.shape[1] < tokens + passes.SLACK:
+            self.scores = torch.zeros(len(self.scores), tokens + passes.SLACK)
+        return self.scratch.data_ptr(), self.scores.data_ptr(), self.scores.shape[1]
 
 
 def _parts(keys: Any, most: int) -> list[slice]:
     """At most so many parts of lanes with these keys, of like sizes; lanes of one row stay together."""
     cuts = [0]
     for number in range(1, most):
-        cut = max(cuts[-1] + 1, round(len(keys) * number / most / LANES) * LANES)
+        cut = max(cuts[-1] + 1, round(len(keys) * number / most / SHARE) * SHARE)
         while cut < len(keys) and keys[cut] == keys[cut - 1]:
             cut += 1
         cuts += [cut] if cut < len(keys) else []

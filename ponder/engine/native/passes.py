@@ -26,6 +26,7 @@ trunk ends with are to be written, or 0."""
 PARTS = 9
 IN_NORM, QKV, QKV_BIAS, Q_NORM, K_NORM, OUT, POST_NORM, GATE_UP, DOWN = range(PARTS)
 """Addresses of a layer's weights; 0 for what an architecture does not have."""
+_PAIR_SCORES, _ONE_SCORES = scores(2), scores(1)
 _PAIR, _ONE = weighed(2, 4 * HALF), weighed(1, 4 * HALF)
 _NARROW_PAIR, _NARROW = weighed(2, HALF), weighed(1, HALF)
 
@@ -36,7 +37,7 @@ def scratch_size(hidden: int, heads: int, kv_heads: int, dim: int, inner: int) -
 
 
 @kernel
-def _gather(weights: int, apart: int, queries: int, values: int, dim: int, outputs: int, count: int) -> None:
+def _gather(weights: int, apart: int, queries: int, values: int, dim: int, outputs: int, count: int, ahead: int):
     """Adds values times weights, for the queries of one key head."""
     query = 0
     while query < queries:
@@ -46,21 +47,37 @@ def _gather(weights: int, apart: int, queries: int, values: int, dim: int, outpu
             wide = part + 4 * HALF <= dim
             v, o = values + FLOAT * part, out + FLOAT * part
             if pair and wide:
-                _PAIR(w, apart, v, dim, o, count)
+                _PAIR(w, apart, v, dim, o, count, ahead + FLOAT * part)
             elif pair:
-                _NARROW_PAIR(w, apart, v, dim, o, count)
+                _NARROW_PAIR(w, apart, v, dim, o, count, ahead + FLOAT * part)
             elif wide:
-                _ONE(w, apart, v, dim, o, count)
+                _ONE(w, apart, v, dim, o, count, ahead + FLOAT * part)
             else:
-                _NARROW(w, apart, v, dim, o, count)
+                _NARROW(w, apart, v, dim, o, count, ahead + FLOAT * part)
             part += 4 * HALF if wide else HALF
         query += 2 if pair else 1
 
 
 @kernel
-def _attend(lane: Any, layer: int, heads: int, kv_heads: int, dim: int, query: int, found: int, work: int, apart: int):
-    """Attention of one lane: from `query` to `found`, (heads, dim) each, by way of scores, `apart` numbers a head."""
-    group, behind, own = heads // kv_heads, lane[BEHIND], lane[OWN] + 1
+def _score(queries: int, keys: int, group: int, outputs: int, apart: int, dim: int, count: int, ahead: int):
+    """The queries of one key head times its keys, two at a time: they wait for keys more than they compute."""
+    for query in range(0, group, 2):
+        q, out = queries + FLOAT * dim * query, outputs + FLOAT * apart * query
+        if query + 1 < group:
+            _PAIR_SCORES(q, keys, out, apart, dim, count, ahead)
+        else:
+            _ONE_SCORES(q, keys, out, apart, dim, count, ahead)
+
+
+@kernel
+def _attend(lanes: Any, at: int, layer: int, heads: int, kv_heads: int, dim: int, query: int, found: int, work: int,
+            apart: int):  # fmt: skip
+    """Attention of one lane: from `query` to `found`, (heads, dim) each, by way of scores, `apart` numbers a head.
+
+    Meanwhile the keys and values of the next lane are brought near.
+    """
+    lane, after, group = lanes[at], lanes[min(at + 1, len(lanes) - 1)], heads // kv_heads
+    behind, own = lane[BEHIND], lane[OWN] + 1
     total = behind + own
     for number in range(heads * dim):
         put(found, number, 0.0)
@@ -68,17 +85,15 @@ def _attend(lane: Any, layer: int, heads: int, kv_heads: int, dim: int, query: i
         theirs = layer * lane[THEIR_LAYER] + head * lane[THEIR_HEAD]
         ours = layer * lane[LAYER] + head * lane[HEAD]
         q, o = query + FLOAT * head * group * dim, found + FLOAT * head * group * dim
+        _score(q, lane[THEIR_KEYS] + theirs, group, work, apart, dim, behind, after[THEIR_KEYS] + theirs)
+        _score(q, lane[KEYS] + ours, group, work + FLOAT * behind, apart, dim, own, after[KEYS] + ours)
         for one in range(group):
             row = work + FLOAT * apart * one
-            if behind:
-                scores(q + FLOAT * one * dim, lane[THEIR_KEYS] + theirs, row, dim, behind)
-            scores(q + FLOAT * one * dim, lane[KEYS] + ours, row + FLOAT * behind, dim, own)
             for number in range(total, total + LANES):
                 put(row, number, -math.inf)
             put(row, apart - 1, exponentials(row, (total + LANES - 1) // LANES * LANES))
-        if behind:
-            _gather(work, apart, group, lane[THEIR_VALUES] + theirs, dim, o, behind)
-        _gather(work + FLOAT * behind, apart, group, lane[VALUES] + ours, dim, o, own)
+        _gather(work, apart, group, lane[THEIR_VALUES] + theirs, dim, o, behind, after[THEIR_VALUES] + theirs)
+        _gather(work + FLOAT * behind, apart, group, lane[VALUES] + ours, dim, o, own, after[VALUES] + ours)
         for one in range(group):
             share = 1 / get(work, apart * (one + 1) - 1)
             for number in range(one * dim, (one + 1) * dim):
@@ -116,7 +131,7 @@ def _attention(lanes: Any, layer: int, part: Any, sizes: Any, eps: float, turns:
         at = place(qkv, all_heads * dim, lane)
         for number in range(heads * dim):
             put(query, number, get(at, LANES * number) * scale)
-        _attend(lanes[lane], layer, heads, kv_heads, dim, query, found, work, apart)
+        _attend(lanes, lane, layer, heads, kv_heads, dim, query, found, work, apart)
         at = place(out, heads * dim, lane)
         for number in range(heads * dim):
             put(at, LANES * number, get(found, number))

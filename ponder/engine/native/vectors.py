@@ -18,6 +18,11 @@ from ponder.engine.native.compiling import DOUBLE, INTEGER, LANES, NOTHING, REAL
 I32, I64 = ir.IntType(32), ir.IntType(64)
 HALF = 8
 """Numbers of a vector where attention reads a head: sizes of heads are multiples of it."""
+LINE = 16
+"""Numbers that come from memory together."""
+SECOND = 2
+"""How near the cache is to which memory is brought ahead: the first one is too small for a row's keys, and fetching
+them into it won half as much (`LOG.md`)."""
 _EVEN, _ODD = (0, 2, 8, 10, 4, 6, 12, 14), (1, 3, 9, 11, 5, 7, 13, 15)
 _PAIRS = (_EVEN, _ODD), (_EVEN, _ODD), ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
 """Which lanes are added to sum eight vectors up: within their halves first, which is one instruction."""
@@ -85,6 +90,13 @@ class Vectors:
         suffix = f"v{self.width}f{64 if self.double else 32}"
         function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.{suffix}")
         return self.builder.call(function, vectors)
+
+    def fetch(self, address: Any, offset: Any) -> None:
+        """Brings the line of memory with this number near, without waiting for it; any address will do."""
+        pointer = self.builder.bitcast(self.pointer(address, offset), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [pointer, *(ir.Constant(I32, number) for number in (0, SECOND, 1))])
 
     def fused(self, left: Any, right: Any, more: Any) -> Any:
         """left * right + more, rounded once."""
@@ -185,9 +197,13 @@ def product(rows: int, width: int) -> Callable[..., Any]:
                 b.store(v.fused(w, x, b.load(total)), total)
 
         fours = b.udiv(count, at(4))
+        ahead = b.mul(count, at(rows))
         with loop(b, fours) as turn:
             for number in range(4):
-                one(b.add(b.mul(turn.index, at(4)), at(number)))
+                feature = b.add(b.mul(turn.index, at(4)), at(number))
+                if rows == LINE:  # so the next rows of the weight are near when it is their turn
+                    v.fetch(weight, b.add(ahead, b.mul(feature, at(LINE))))
+                one(feature)
         done = b.mul(fours, at(4))
         with loop(b, b.sub(count, done)) as turn:
             one(b.add(done, turn.index))
@@ -236,25 +252,42 @@ def gate(b: Any, gates: Any, ups: Any, outputs: Any, count: Any) -> None:
         v.store(b.fmul(b.fdiv(x, below), v.load(ups, offset)), outputs, offset)
 
 
-@emitted(NOTHING, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER)
-def scores(b: Any, query: Any, keys: Any, outputs: Any, dim: Any, count: Any) -> None:
-    """A query of `dim` numbers times each of `count` keys; writes up to HALF - 1 numbers more than there are keys."""
-    v, last = Vectors(b, HALF), b.sub(count, at(1))
-    with loop(b, b.udiv(b.add(count, at(HALF - 1)), at(HALF))) as turn:
-        first = b.mul(turn.index, at(HALF))
-        rows = [b.add(first, at(number)) for number in range(HALF)]
-        starts = [b.mul(b.select(b.icmp_signed("<", row, last), row, last), dim) for row in rows]
-        sums = [v.variable(v.constant(0.0)) for _ in rows]
-        with loop(b, b.udiv(dim, at(HALF))) as inner:
-            offset = b.mul(inner.index, at(HALF))
-            q = v.load(query, offset)
-            for start, total in zip(starts, sums, strict=True):
-                b.store(v.fused(q, v.load(keys, b.add(start, offset)), b.load(total)), total)
-        found = [b.load(total) for total in sums]
-        for left, right in _PAIRS:  # neighbouring lanes of two vectors at a time become one vector
-            twos = zip(found[::2], found[1::2], strict=True)
-            found = [b.fadd(v.shuffled(one, two, left), v.shuffled(one, two, right)) for one, two in twos]
-        v.store(found[0], outputs, first)
+def scores(queries: int) -> Callable[..., Any]:
+    """One or two queries times each key; writes up to HALF - 1 numbers more than there are keys.
+
+    (queries; keys, of `dim` numbers each; outputs, from one query to the next; dim; count of keys; other keys, which
+    are brought near meanwhile).
+    """
+    keys_at_once = HALF // queries
+
+    @emitted(NOTHING, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER)
+    def write(b: Any, query: Any, keys: Any, outputs: Any, apart: Any, dim: Any, count: Any, ahead: Any) -> None:
+        v, last = Vectors(b, HALF), b.sub(count, at(1))
+        with loop(b, b.udiv(b.add(count, at(keys_at_once - 1)), at(keys_at_once))) as turn:
+            first = b.mul(turn.index, at(keys_at_once))
+            rows = [b.add(first, at(number)) for number in range(keys_at_once)]
+            starts = [b.mul(b.select(b.icmp_signed("<", row, last), row, last), dim) for row in rows]
+            sums = [v.variable(v.constant(0.0)) for _ in range(HALF)]
+            with loop(b, b.udiv(dim, at(HALF))) as inner:
+                offset = b.mul(inner.index, at(HALF))
+                found = [v.load(keys, b.add(start, offset)) for start in starts]
+                for line in range(0, HALF * keys_at_once, LINE):
+                    done = b.add(b.mul(first, dim), b.mul(inner.index, at(HALF * keys_at_once)))
+                    v.fetch(ahead, b.add(done, at(line)))
+                for one in range(queries):
+                    q = v.load(query, b.add(b.mul(dim, at(one)), offset))
+                    for key, total in zip(found, sums[one * keys_at_once :], strict=False):
+                        b.store(v.fused(q, key, b.load(total)), total)
+            found = [b.load(total) for total in sums]
+            for left, right in _PAIRS:  # neighbouring lanes of two vectors at a time become one vector
+                twos = zip(found[::2], found[1::2], strict=True)
+                found = [b.fadd(v.shuffled(one, two, left), v.shuffled(one, two, right)) for one, two in twos]
+            part = Vectors(b, keys_at_once)
+            for one in range(queries):
+                mine = v.shuffled(found[0], found[0], range(one * keys_at_once, (one + 1) * keys_at_once))
+                part.store(mine, outputs, b.add(b.mul(apart, at(one)), first))
+
+    return write
 
 
 @emitted(REAL, INTEGER, INTEGER)
@@ -286,12 +319,13 @@ def _exponentials(b: Any, v: Vectors, numbers: Any, count: Any) -> Any:
 def weighed(queries: int, width: int) -> Callable[..., Any]:
     """Adds to `width` numbers of each of so many outputs the values, each times its weight.
 
-    (weights, from one query to the next; values, dim; outputs, which are `dim` apart; count).
+    (weights, from one query to the next; values, dim; outputs, which are `dim` apart; count; other values, which are
+    brought near meanwhile).
     """
     size = LANES if width % LANES == 0 else HALF
 
-    @emitted(NOTHING, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER)
-    def add(b: Any, weights: Any, apart: Any, values: Any, dim: Any, outputs: Any, count: Any) -> None:
+    @emitted(NOTHING, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER)
+    def add(b: Any, weights: Any, apart: Any, values: Any, dim: Any, outputs: Any, count: Any, ahead: Any) -> None:
         v, parts = Vectors(b, size), range(0, width, size)
         places = [(query, part) for query in range(queries) for part in parts]
         starts = [b.add(b.mul(dim, at(query)), at(part)) for query, part in places]
@@ -300,6 +334,8 @@ def weighed(queries: int, width: int) -> Callable[..., Any]:
             b.store(v.load(outputs, start), total)
         with loop(b, count) as turn:
             row = b.mul(turn.index, dim)
+            for part in range(0, width, LINE):
+                v.fetch(ahead, b.add(row, at(part)))
             found = {part: v.load(values, b.add(row, at(part))) for part in parts}
             shares = [v.spread_from(weights, b.add(b.mul(apart, at(query)), turn.index)) for query in range(queries)]
             for (query, part), total in zip(places, sums, strict=True):
