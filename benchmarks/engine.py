@@ -25,6 +25,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.ceiling import ceiling, layouts
+from benchmarks.page import begin
 from benchmarks.peers.client import PEERS, Peer, installed
 from ponder.engine.local import LocalSampler
 from ponder.engine.parallel import ParallelSampler
@@ -42,7 +43,6 @@ from ponder.types import Effort, Ended, Message, Split
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "ponder-mini"
 RESULTS = Path(__file__).parent / "results" / "engine.json"
-TABLE = Path(__file__).parent / "README.md"
 GOALS = {
     "rollouts": {"generate": 6.0, "continuous": 12.0, "llama": 3.0},
     "one_stream": {"generate": 4.0, "llama": 0.5},
@@ -360,8 +360,7 @@ def main() -> None:
     for size in given.size or MEASURES:
         found[size] = MEASURES[size](given.threads, given.repeats, names, console.print) | {"commit": commit()}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    _, mark, rest = TABLE.read_text(encoding="utf-8").partition("\n<!-- rl -->")  # benchmarks.trl's part stays
-    TABLE.write_text(table(found) + mark + rest, encoding="utf-8")
+    begin(table(found))
     console.print(table(found))
 
 

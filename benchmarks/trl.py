@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from benchmarks.page import place
 from benchmarks.peers.client import ROOT, python_of
 from ponder.engine.grammar import Replay
 from ponder.engine.local import LocalSampler
@@ -48,8 +49,6 @@ from ponder.types import Completion, Effort, Ended, Grade, Message, Problem, Rol
 
 MODEL = ROOT / "models" / "ponder-mini"
 RESULTS = Path(__file__).parent / "results" / "rl.json"
-PAGE = Path(__file__).parent / "README.md"
-MARKS = "<!-- rl -->", "<!-- /rl -->"
 GOAL, TOLERANCE = 8.0, 1e-5
 RATE, LENGTH = 2e-4, 256
 KINDS = {"grpo": "sequence", "dr_grpo": "fixed", "bnpo": "token"}
@@ -285,7 +284,6 @@ def section(found: Mapping[str, Any]) -> str:
     ratios = [row["trl"] / row["ours"] for row in rows]
     memory = {name: found["memory"][name] / 2**20 for name in ("ours", "trl")}
     lines = [
-        MARKS[0],
         "## One step of reinforcement learning",
         "",
         f"`python -m benchmarks.trl`: {found['prompts']} prompts × {found['samples']} rollouts of ponder-mini, effort "
@@ -313,17 +311,8 @@ def section(found: Mapping[str, Any]) -> str:
         "",
         f"The norms of the three losses' gradients agree to {apart:.1e}. Lengths and rewards are the same row by row;",
         "TRL's rows do not fold. Memory counts the sampling processes, and shared pages once.",
-        MARKS[1],
     ]
     return "\n".join(lines)
-
-
-def placed(page: str, text: str) -> str:
-    """The page with the section in its place, at the end where it has none."""
-    if MARKS[0] in page:
-        before, rest = page.split(MARKS[0], 1)
-        return before + text + rest.split(MARKS[1], 1)[1]
-    return page.rstrip("\n") + "\n\n" + text + "\n"
 
 
 def measure(given: argparse.Namespace, note: Callable[[str], None]) -> dict[str, Any]:
@@ -379,7 +368,7 @@ def main() -> None:
     del found["dry"]
     if not given.dry:
         RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), section(found)), encoding="utf-8")
+        place("rl", section(found))
     console.print(section(found), markup=False)
 
 
