@@ -73,7 +73,7 @@ def phase(server: Server, clients: Clients, read: Callable[[Heard], Read], count
     memory, over = [server.memory()], threading.Event()
 
     def watch() -> None:
-        while not over.wait(max(0.5, seconds / 40)):
+        while not over.wait(max(2.0, seconds / 40)):
             memory.append(server.memory())
 
     watching = threading.Thread(target=watch)
@@ -199,9 +199,9 @@ def section(found: Mapping[str, Any]) -> str:
     lines = [
         "## The server under load",
         "",
-        f"`python -m benchmarks.serve`: streams of `/v1/responses` at effort low, {own['clients']} at once, each client",
-        f"the next one as soon as its last has ended; {own['streams']:,} streams in {found['repeats']} times "
-        f"{found['seconds']:g} s.",
+        f"`python -m benchmarks.serve`: streams of `/v1/responses` at effort low, {own['clients']} at once, each",
+        "client the next one as soon as its last has ended; "
+        f"{own['streams']:,} streams in {found['repeats']} times {found['seconds']:g} s.",
         "Ratios: median (min–max) of interleaved repetitions.",
         "",
         "| | ponder serve | beside | | ratio | goal |",
@@ -226,12 +226,12 @@ def section(found: Mapping[str, Any]) -> str:
         "| --- | --- | --- |",
         *rows,
         "",
-        f"Memory of the server, MB: {memory['start']:,} at the start, {memory['middle']:,} half way, {memory['end']:,} at",
-        f"the end, {memory['most']:,} at most. A stream has {own['tokens_a_stream']:.0f} tokens and takes "
-        f"{cpu['server']} ms of a core in the",
-        f"server, {cpu['engine by itself']} in the engine by itself and {cpu['clients']} in the clients, which share the "
-        f"machine and take",
-        f"{own['clients_cpu_share']:.0%} of a core.",
+        "Memory of the server, MB: "
+        f"{memory['start']:,} at the start, {memory['middle']:,} half way, {memory['end']:,} at the end,",
+        f"{memory['most']:,} at most. A stream has {own['tokens_a_stream']:.0f} tokens; its milliseconds of a core are",
+        f"{cpu['server']} in the server, {cpu['engine by itself']} in the engine by itself and {cpu['clients']} in the "
+        "clients,",
+        f"which share the machine and take {own['clients_cpu_share']:.0%} of a core.",
         "",
         f"The code of commit {found['commit']}, {found['machine']}; server and engine sample in {found['workers']} "
         "process(es) of one thread,",
