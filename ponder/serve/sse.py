@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 T = TypeVar("T")
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -22,7 +23,7 @@ class Gone(Exception):
 
 def dumps(value: Any) -> bytes:
     """A JSON value in one line; in ASCII, because a text of half a character has no other encoding."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return ENCODER.encode(value).encode("ascii")
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
