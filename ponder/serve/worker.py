@@ -192,7 +192,7 @@ class Followed:
 
 
 @dataclass(eq=False)
-class _Outbox:
+class Outbox:
     """What threads have to tell a loop, which is woken once for all of it: that costs more than the telling."""
 
     loop: asyncio.AbstractEventLoop
@@ -230,7 +230,7 @@ class Worker:
     """When the thread last had time."""
     _closed: Exception | None = None
     """What whoever asks is told, once it takes no more."""
-    _outbox: _Outbox | None = None
+    _outbox: Outbox | None = None
     """To the loop that asked last."""
 
     def __post_init__(self) -> None:
@@ -291,10 +291,10 @@ class Worker:
             for future in futures:
                 future.cancel()
 
-    def _box(self) -> _Outbox:
+    def _box(self) -> Outbox:
         here = asyncio.get_running_loop()
         if self._outbox is None or self._outbox.loop is not here:
-            self._outbox = _Outbox(here)
+            self._outbox = Outbox(here)
         return self._outbox
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
