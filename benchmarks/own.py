@@ -1,7 +1,7 @@
 """The engine by itself, under the load that the server is given: a worker of `benchmarks.serve`.
 
-``argv``: the model and in how many processes it samples. Then an order a line, {"prompts", "clients", "seconds"}; an
-answer a line. Each of so many chains is followed by the next one, as a client's requests are.
+``argv``: the model. Then an order a line, {"prompts", "clients", "seconds"}; an answer a line. Each of so many chains is
+followed by the next one, as a client's requests are.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ def main() -> None:
     # Libraries print to stdout as they please: it becomes stderr, and the answers keep the original to themselves.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    model = load(Path(sys.argv[1]), "cpu", workers=int(sys.argv[2]))
+    model = load(Path(sys.argv[1]), "cpu")
     print("{}", file=out, flush=True)
     for line in sys.stdin:
         print(json.dumps(run(model, **json.loads(line))), file=out, flush=True)

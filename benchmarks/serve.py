@@ -233,8 +233,7 @@ def section(found: Mapping[str, Any]) -> str:
         "clients,",
         f"which share the machine and take {own['clients_cpu_share']:.0%} of a core.",
         "",
-        f"The code of commit {found['commit']}, {found['machine']}; server and engine sample in {found['workers']} "
-        "process(es) of one thread,",
+        f"The code of commit {found['commit']}, {found['machine']}; server and engine sample in one thread each,",
         f"`transformers serve` batches continuously on {found['threads']} threads, and may write as many tokens.",
     ]
     return "\n".join(lines)
@@ -252,7 +251,6 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=120, help="of each phase beside the engine")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="processes that sample, of the server and the engine")
     parser.add_argument("--peer-clients", type=int, nargs="*", default=[24, 100], help="none leaves the peer out")
     parser.add_argument("--peer-seconds", type=float, default=30)
     parser.add_argument("--threads", type=int, default=2, help="of the peer")
@@ -262,10 +260,10 @@ def main() -> None:
     asked = prompts(QUESTIONS * given.clients)
     found: dict[str, Any] = {"model": model.name, "commit": commit()}
     found["machine"] = platform.processor() or platform.machine()
-    found |= {name: getattr(given, name) for name in ("seconds", "repeats", "workers", "threads")}
-    with ponder(model, given.clients, ()) as server:
+    found |= {name: getattr(given, name) for name in ("seconds", "repeats", "threads")}
+    with ponder(model, given.clients) as server:
         console.print(f"{given.clients} clients, beside the engine by itself")
-        with Own(model, given.workers) as own:
+        with Own(model) as own:
             found["served"] = against_own(server, own, asked, given, console.print)
         if given.peer_clients and installed("continuous"):
             console.print("beside transformers serve")

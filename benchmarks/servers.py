@@ -19,7 +19,9 @@ from ponder.text.effort import BUDGETS
 from ponder.types import Effort
 
 PONDER = [sys.executable, "-c", "from ponder.cli import main; raise SystemExit(main())"]
-TRANSFORMERS = ["-c", "from transformers.cli.transformers import main; main()"]
+TRANSFORMERS = ["-c", "from transformers.cli.transformers import main; main()", "serve", "--continuous-batching"]
+PAGES = ["--cb-block-size", "16", "--cb-num-blocks", "4096", "--cb-max-batch-tokens", "512"]
+"""As `benchmarks.peers.worker_transformers` measured them to be best here, with room for more requests."""
 MOST = BUDGETS[Effort.LOW].thinking + BUDGETS[Effort.LOW].answer
 """Tokens that a peer may write."""
 
@@ -72,11 +74,11 @@ class Server(Running):
 
 
 @contextlib.contextmanager
-def ponder(model: Path, clients: int, options: Sequence[str]) -> Generator[Server]:
+def ponder(model: Path, clients: int) -> Generator[Server]:
     """A `ponder serve` with a store on disk."""
     with tempfile.TemporaryDirectory() as folder:
-        usual = ["--model", str(model), "--port", "0", "--device", "cpu", "--store", f"{folder}/responses.sqlite"]
-        command = [*PONDER, "serve", *usual, "--requests", str(2 * clients), *options]
+        options = ["--model", str(model), "--port", "0", "--device", "cpu", "--store", f"{folder}/responses.sqlite"]
+        command = [*PONDER, "serve", *options, "--requests", str(2 * clients)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert process.stderr
         with Server(process, 0, "") as server:
@@ -93,11 +95,11 @@ def ponder(model: Path, clients: int, options: Sequence[str]) -> Generator[Serve
 def transformers(model: Path, threads: int) -> Generator[Server]:
     """A `transformers serve` with continuous batching, which has answered once."""
     path = ENVIRONMENTS / "transformers" / "serve.log"
-    options = ["--continuous-batching", "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1"]
     port = 18000 + os.getpid() % 10000
+    options = ["--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port), *PAGES]
     with path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [str(python_of("transformers")), *TRANSFORMERS, "serve", *options, "--port", str(port), str(model)],
+            [str(python_of("transformers")), *TRANSFORMERS, *options, str(model)],
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
             stdout=log,
             stderr=log,
@@ -112,8 +114,8 @@ def transformers(model: Path, threads: int) -> Generator[Server]:
 class Own(Running):
     """The engine by itself."""
 
-    def __init__(self, model: Path, workers: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.own", str(model), str(workers)]
+    def __init__(self, model: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.own", str(model)]
         pipe = subprocess.PIPE
         super().__init__(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
         self._hear()
