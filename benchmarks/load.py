@@ -120,8 +120,10 @@ class Clients:
         line.over = asyncio.get_running_loop().create_future()
         line.transport.write("\r\n".join([*head, "", ""]).encode() + raw)
         await line.over
-        if heard.lost and line.transport:
-            line.transport.abort()
+        if heard.lost:
+            del self.lines[client]
+            if line.transport:
+                line.transport.abort()
         return heard
 
     def close(self) -> None:
@@ -213,7 +215,8 @@ def read_response(heard: Heard) -> Read:
     except ValueError as err:
         return Read(wrong=f"corrupted: {err}")
     if not ORDER.fullmatch("".join(SHORT.get(name, "?") for name, _ in events)):
-        return Read(wrong=f"corrupted: events end with {events[-1][0]}, or are in another order")
+        last = events[-1][0] if events else "nothing"
+        return Read(wrong=f"corrupted: events end with {last}, or are in another order")
     if [data["sequence_number"] for _, data in events] != list(range(len(events))):
         return Read(wrong="corrupted: events are missing")
     if any(name != data["type"] for name, data in events):
@@ -228,7 +231,7 @@ def read_response(heard: Heard) -> Read:
     if "".join(told["d"]) != answer or told["t"] != [part["text"] for part in thought["summary"]]:
         return Read(wrong="corrupted: its parts are not its whole")
     reasoning = usage["output_tokens_details"]["reasoning_tokens"]
-    if not 0 < reasoning < usage["output_tokens"] == usage["total_tokens"] - usage["input_tokens"]:
+    if not 0 <= reasoning < usage["output_tokens"] == usage["total_tokens"] - usage["input_tokens"]:
         return Read(wrong=f"corrupted: its usage is {usage}")
     return Read(usage["output_tokens"], answer)
 

@@ -1,7 +1,7 @@
 """The engine by itself, under the load that the server is given: a worker of `benchmarks.serve`.
 
-``argv``: the model. Then an order a line, {"prompts", "clients", "seconds"}; an answer a line. Each of so many chains is
-followed by the next one, as a client's requests are.
+``argv``: the model. Then an order a line, {"prompts", "clients", "seconds"}; an answer a line. Each of so many chains
+is followed by the next one, as a client's requests are.
 """
 
 import asyncio
