@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.ceiling import ceiling, layouts
-from benchmarks.page import PAGE, SECTIONS, commit
+from benchmarks.page import begin, commit
 from benchmarks.peers.client import PEERS, Peer, installed
 from benchmarks.profile import profile, told
 from ponder.engine.local import LocalSampler
@@ -361,8 +361,7 @@ def main() -> None:
     for size in given.size or MEASURES:
         found[size] = MEASURES[size](given.threads, given.repeats, names, console.print) | {"commit": commit()}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    _, mark, rest = PAGE.read_text(encoding="utf-8").partition(SECTIONS)  # other benchmarks' parts stay
-    PAGE.write_text(table(found) + mark + rest, encoding="utf-8")
+    begin(table(found))
     console.print(table(found))
 
 

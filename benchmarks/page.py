@@ -1,27 +1,33 @@
-"""The page of measurements: each benchmark owns one section of it, between marks of its own."""
+"""README.md beside this file: `benchmarks.engine` writes its beginning, the others a section each, between marks."""
 
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "README.md"
-SECTIONS = "\n<!-- "
+FIRST = "\n<!-- "
 """What the first section begins with."""
 
 
+def begin(text: str, page: Path = PAGE) -> None:
+    """Write what comes before all sections."""
+    _, mark, sections = page.read_text(encoding="utf-8").partition(FIRST)
+    page.write_text(text + mark + sections, encoding="utf-8")
+
+
+def place(name: str, text: str, page: Path = PAGE) -> None:
+    """Write a section in its place, at the end where it has none."""
+    page.write_text(placed(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+
+
 def placed(page: str, name: str, text: str) -> str:
-    """The page with a section's text in its place, at the end where it has none."""
+    """A page with a section's text in its place."""
     first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
     whole = f"{first}\n{text.strip()}\n{last}"
     if first in page:
         before, rest = page.split(first, 1)
         return before + whole + rest.split(last, 1)[1]
     return page.rstrip("\n") + "\n\n" + whole + "\n"
-
-
-def place(name: str, text: str) -> None:
-    """Write a section."""
-    PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
 
 
 def commit() -> str:

@@ -1,125 +1,90 @@
-"""The server under load: ``python -m benchmarks.serve --clients 500 --seconds 120``.
+"""The server under load: ``python -m benchmarks.serve`` (about half an hour, nothing else running).
 
 So many clients stream responses at effort low, each the next one as soon as its last has ended, from a `ponder serve`
 with a store on disk. Measured are the times to the first summary and to the answer, what was lost or corrupted, the
-server's memory, and its tokens per second beside the engine's own on the same work. The clients share the machine.
+server's memory, and its tokens per second beside the engine's own with the same questions, as many chains at once and
+as many threads; and beside `transformers serve` with the same weights and questions. Phases are interleaved in one run.
+The clients share the machine with all of them; what they take of it is stated.
 """
 
 import argparse
-import asyncio
 import json
-import re
-import subprocess
-import sys
-import tempfile
+import platform
+import statistics
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from benchmarks.engine import commit
+from benchmarks.load import Clients, Heard, Read, load, read_chat, read_response
+from benchmarks.page import place
+from benchmarks.peers.client import PEERS, installed
+from benchmarks.servers import Own, Server, chat_body, ponder, response_body, transformers
 from ponder.cli.models import find_model
-from ponder.evaluate.metrics import mean
 from ponder.tasks import TASKS, make
 from ponder.types import Split
 
 RESULTS = Path(__file__).parent / "results" / "serve.json"
-OWN = """
-import json, sys, time
-from pathlib import Path
-from ponder.cli.models import load
-from ponder.think import Request, think
-from ponder.types import Effort, Message
-prompts, sampler = json.load(sys.stdin), load(Path(sys.argv[1]), "cpu").sampler
-requests = [Request((Message("user", prompt),), Effort.LOW) for prompt in prompts]
-think(requests[:8], sampler)
-start = time.monotonic()
-done = think(requests, sampler)
-print(json.dumps([sum(one.tokens.generated for one in done), time.monotonic() - start]))
-"""
-
-
-@dataclass
-class Heard:
-    """One stream, as a client saw it; seconds from its request."""
-
-    summary: float | None = None
-    answer: float | None = None
-    whole: float = 0.0
-    tokens: int = 0
-    wrong: str = ""
-    text: str = ""
-    numbers: list[int] = field(default_factory=list[int])
+GOALS = {"own": 0.85, "transformers": 5.0}
+LEVEL = 2
+QUESTIONS = 4
+"""For each client; then they begin again."""
+Note = Callable[[str], None]
 
 
 def prompts(count: int) -> list[str]:
     """Held-out problems of all tasks in turn."""
     tasks = list(TASKS.values())
-    return [make(tasks[at % len(tasks)], 2, Split.TEST, at // len(tasks)).prompt for at in range(count)]
+    return [make(tasks[at % len(tasks)], LEVEL, Split.TEST, at // len(tasks)).prompt for at in range(count)]
 
 
-async def stream(port: int, name: str, prompt: str) -> Heard:
-    """One response, followed to its end, by as little as can read it: the server needs the machine, too."""
-    heard, start = Heard(), time.monotonic()
-    body = {"model": name, "input": prompt, "stream": True, "reasoning": {"effort": "low"}}
-    raw = json.dumps(body).encode()
-    lines = ("POST /v1/responses HTTP/1.1", "host: x", "connection: close", "content-type: application/json")
-    head = "\r\n".join([*lines, f"content-length: {len(raw)}", "", ""]).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-    writer.write(head + raw)
-    last: dict[str, Any] = {}
-    done = False
-    try:
-        while line := await reader.readline():
-            if line.startswith(b"data: {"):
-                last = json.loads(line[6:])
-                heard.numbers.append(last["sequence_number"])
-                if last["type"] == "response.reasoning_summary_text.done" and heard.summary is None:
-                    heard.summary = time.monotonic() - start
-                if last["type"] == "response.output_text.delta":
-                    heard.answer = heard.answer or time.monotonic() - start
-                    heard.text += last["delta"]
-            done = done or line.startswith(b"data: [DONE]")
-    finally:
-        writer.close()
-    heard.whole = time.monotonic() - start
-    heard.wrong = _wrong(heard, last, done)
-    if not heard.wrong:
-        heard.tokens = last["response"]["usage"]["output_tokens"]
-    return heard
+# --- a load --------------------------------------------------------------------------------------------------------
 
 
-def _wrong(heard: Heard, last: dict[str, Any], done: bool) -> str:
-    """What is wrong with a stream that has ended; empty where it is whole."""
-    if not done or last.get("type") not in ("response.completed", "response.incomplete"):
-        return f"lost after {last.get('type')}"
-    if heard.numbers != list(range(len(heard.numbers))):
-        return "corrupted: events are missing"
-    said = last["response"]["output"][-1]["content"][0]["text"]
-    return "" if said == heard.text else "corrupted: its parts are not its whole"
+@dataclass
+class Phase:
+    """What a server did under a load."""
+
+    heard: list[Heard]
+    seconds: float
+    server_cpu: float
+    client_cpu: float
+    memory: list[float] = field(default_factory=list[float])
+    read: list[Read] = field(default_factory=list[Read])
+
+    @property
+    def tokens_a_second(self) -> float:
+        """Of the streams that are whole."""
+        return sum(one.tokens for one in self.read) / self.seconds
+
+    def wrong(self) -> dict[str, int]:
+        """What is wrong with the others."""
+        found = [one.wrong for one in self.read if one.wrong]
+        return {what: found.count(what) for what in sorted(set(found))}
 
 
-async def load(port: int, name: str, asked: Sequence[str], clients: int, seconds: float) -> list[Heard]:
-    """All streams of all clients."""
-    found: list[Heard] = []
-    waiting, end = iter(range(10**9)), time.monotonic() + seconds
+def phase(server: Server, clients: Clients, read: Callable[[Heard], Read], count: int, seconds: float) -> Phase:
+    """One load, and what was heard of it; the clients' time ends before anything is read."""
+    memory, over = [server.memory()], threading.Event()
 
-    async def client(first: int) -> None:
-        await asyncio.sleep(first / 1000)  # they do not all connect in the same instant
-        while time.monotonic() < end:
-            try:
-                found.append(await stream(port, name, asked[next(waiting) % len(asked)]))
-            except OSError as err:
-                found.append(Heard(wrong=f"lost: {err}"))
+    def watch() -> None:
+        while not over.wait(max(2.0, seconds / 40)):
+            memory.append(server.memory())
 
-    await asyncio.gather(*(client(first) for first in range(clients)))
-    return found
-
-
-def resident(pid: int) -> float:
-    """A process's memory, in megabytes."""
-    said = Path(f"/proc/{pid}/status").read_text()
-    return int(re.findall(r"VmRSS:\s+(\d+)", said)[0]) / 1024
+    watching = threading.Thread(target=watch)
+    watching.start()
+    began = time.monotonic(), server.cpu(), time.process_time()
+    heard = load(clients, count, seconds)
+    ends = time.monotonic(), server.cpu(), time.process_time()
+    over.set()
+    watching.join()
+    wall, theirs, ours = (end - begin for begin, end in zip(began, ends, strict=True))
+    return Phase(heard, wall, theirs, ours, [*memory, server.memory()], [read(one) for one in heard])
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
@@ -129,70 +94,189 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in at.items()}
 
 
-def served(model: Path, asked: Sequence[str], clients: int, seconds: float) -> dict[str, Any]:
-    """What the server does under that load."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--model", str(model), "--port", "0", "--device", "cpu", "--store", f"{folder}/responses.sqlite"]
-        command = [sys.executable, "-c", "from ponder.cli import main; raise SystemExit(main())", "serve", *options]
-        process = subprocess.Popen([*command, "--requests", str(2 * clients)], stderr=subprocess.PIPE, text=True)
-        assert process.stderr
-        try:
-            said = ""
-            while not (found := re.search(r"(\S+) at http://127.0.0.1:(\d+)", said)):
-                said = process.stderr.readline()
-                assert process.poll() is None, said
-            name, port = found[1], int(found[2])
-            time.sleep(1)
-            asyncio.run(load(port, name, asked, min(clients, 8), 0.1))
-            before, start = resident(process.pid), time.monotonic()
-            half = asyncio.run(load(port, name, asked, clients, seconds / 2))
-            middle = resident(process.pid)
-            heard = half + asyncio.run(load(port, name, asked, clients, seconds / 2))
-            wall, after = time.monotonic() - start, resident(process.pid)
-        finally:
-            process.terminate()
-            process.wait()
-    wrong = [one.wrong for one in heard if one.wrong]
+def others_than(answers: dict[str, Any], asked: int, phase: Phase) -> int:
+    """How many whole streams did not come to what the engine by itself wrote for the same question."""
+    pairs = ((answers.get(str(one.asked % asked)), read) for one, read in zip(phase.heard, phase.read, strict=True))
+    return sum(own is not None and not read.wrong and own != [read.tokens, read.answer] for own, read in pairs)
+
+
+def against_own(
+    server: Server, own: Own, asked: Sequence[str], given: argparse.Namespace, note: Note
+) -> dict[str, Any]:
+    """The server and the engine by itself, in turn."""
+    clients = Clients(server.port, "/v1/responses", response_body(server, asked))
+    order = {"prompts": list(asked), "clients": given.clients, "seconds": given.seconds}
+    own.run(**order | {"clients": min(8, given.clients), "seconds": 0.1})
+    phase(server, clients, read_response, min(8, given.clients), 0.1)
+    phases, alone, others = list[Phase](), list[dict[str, Any]](), 0
+    for repeat in range(given.repeats):
+        alone.append(own.run(**order))
+        phases.append(phase(server, clients, read_response, given.clients, given.seconds))
+        others += others_than(alone[-1].pop("answers"), len(asked), phases[-1])
+        one, engine = phases[-1], alone[-1]["tokens"] / alone[-1]["seconds"]
+        note(
+            f"  {repeat + 1}/{given.repeats}: {one.tokens_a_second:,.0f} tokens/s, the engine {engine:,.0f}; wrong: "
+            f"{one.wrong() or 'none'}; clients' CPU {one.client_cpu / one.seconds:.0%}"
+        )
+        for each in one.heard:
+            each.raw = b""
+    heard, read = [one for p in phases for one in p.heard], [one for p in phases for one in p.read]
+    memory, whole = [one for p in phases for one in p.memory], [one for one in read if not one.wrong]
+    wrong = [one.wrong for one in read if one.wrong]
+    engine = [one["tokens"] / one["seconds"] for one in alone]
     return {
-        "clients": clients,
-        "seconds": round(wall, 1),
-        "responses": len(heard),
-        "wrong": {kind: wrong.count(kind) for kind in set(wrong)},
-        "first_summary_s": percentiles([one.summary for one in heard if one.summary is not None]),
-        "answer_s": percentiles([one.answer for one in heard if one.answer is not None]),
-        "tokens_per_response": round(mean([one.tokens for one in heard]), 1),
-        "tokens_per_s": round(sum(one.tokens for one in heard) / wall),
-        "memory_mb": {"before": round(before), "half way": round(middle), "after": round(after)},
+        "clients": given.clients,
+        "seconds": round(sum(one.seconds for one in phases), 1),
+        "streams": len(heard),
+        "wrong": {what: wrong.count(what) for what in sorted(set(wrong))},
+        "other_than_the_engines": others,
+        "first_summary_s": percentiles([one.first["summary"] for one in heard if "summary" in one.first]),
+        "first_answer_s": percentiles([one.first["answer"] for one in heard if "answer" in one.first]),
+        "whole_s": percentiles([one.whole for one in heard]),
+        "tokens_a_stream": round(statistics.mean(one.tokens for one in whole), 1) if whole else 0,
+        "tokens_a_second": round(statistics.median(one.tokens_a_second for one in phases)),
+        "own_tokens_a_second": round(statistics.median(engine)),
+        "share_of_own": spread([one.tokens_a_second / mine for one, mine in zip(phases, engine, strict=True)]),
+        "memory_mb": {
+            "start": round(memory[0]),
+            "middle": round(memory[len(memory) // 2]),
+            "end": round(memory[-1]),
+            "most": round(max(memory)),
+        },
+        "cpu_ms_a_stream": {
+            "server": ms(sum(one.server_cpu for one in phases), len(heard)),
+            "clients": ms(sum(one.client_cpu for one in phases), len(heard)),
+            "engine by itself": ms(sum(one["cpu_seconds"] for one in alone), sum(one["streams"] for one in alone)),
+        },
+        "clients_cpu_share": round(sum(one.client_cpu for one in phases) / sum(one.seconds for one in phases), 3),
     }
 
 
-def own(model: Path, asked: Sequence[str]) -> dict[str, Any]:
-    """What the engine does by itself with the same questions, all side by side."""
-    given = json.dumps(list(asked))
-    command = [sys.executable, "-c", OWN, str(model)]
-    tokens, seconds = json.loads(
-        subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout
-    )
-    return {"tokens": tokens, "seconds": round(seconds, 1), "tokens_per_s": round(tokens / seconds)}
+def against_transformers(
+    server: Server, model: Path, asked: Sequence[str], given: argparse.Namespace, note: Note
+) -> dict[str, Any]:
+    """The server and `transformers serve`, in turn, with as many clients each."""
+    found: dict[str, Any] = {}
+    with transformers(model, given.threads) as peer:
+        for count in given.peer_clients:
+            rates: dict[str, list[float]] = {"ponder": [], "transformers": []}
+            wrong: dict[str, int] = {}
+            ways = {
+                "ponder": (server, Clients(server.port, "/v1/responses", response_body(server, asked)), read_response),
+                "transformers": (peer, Clients(peer.port, "/v1/chat/completions", chat_body(peer, asked)), read_chat),
+            }
+            for repeat in range(given.repeats):
+                for name, (one, clients, read) in ways.items():
+                    done = phase(one, clients, read, count, given.peer_seconds)
+                    rates[name].append(done.tokens_a_second)
+                    wrong |= {f"{name}, {what}": times + wrong.get(what, 0) for what, times in done.wrong().items()}
+                    said = f"{name}: {done.tokens_a_second:,.0f} tokens/s, {len(done.heard)} streams"
+                    note(f"  {count} clients, {repeat + 1}/{given.repeats} {said}; wrong: {done.wrong() or 'none'}")
+            ratio = [mine / theirs if theirs else 0.0 for mine, theirs in zip(*rates.values(), strict=True)]
+            found[str(count)] = {name: round(statistics.median(some)) for name, some in rates.items()}
+            found[str(count)] |= {"ratio": spread(ratio), "wrong": wrong}
+    return found
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and most."""
+    told = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: round(value, 3) for name, value in told.items()}
+
+
+def ms(seconds: float, count: int) -> float:
+    """Milliseconds each."""
+    return round(1000 * seconds / max(1, count), 2)
+
+
+# --- what was found ------------------------------------------------------------------------------------------------
+
+
+def section(found: Mapping[str, Any]) -> str:
+    """The results as Markdown."""
+    own, cpu, memory = found["served"], found["served"]["cpu_ms_a_stream"], found["served"]["memory_mb"]
+    wrong = ", ".join(f"{times} {what}" for what, times in own["wrong"].items()) or "none lost, none corrupted"
+    lines = [
+        "## The server under load",
+        "",
+        f"`python -m benchmarks.serve`: streams of `/v1/responses` at effort low, {own['clients']} at once, each",
+        "client the next one as soon as its last has ended; "
+        f"{own['streams']:,} streams in {found['repeats']} times {found['seconds']:g} s.",
+        "Ratios: median (min–max) of interleaved repetitions.",
+        "",
+        "| | ponder serve | beside | | ratio | goal |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| tokens/s, {own['clients']} clients | {own['tokens_a_second']:,} | the engine by itself | "
+        f"{own['own_tokens_a_second']:,} | {told(own['share_of_own'])} | ≥ {GOALS['own']:g} |",
+    ]
+    for clients, one in found.get("transformers", {}).items():
+        lines.append(
+            f"| tokens/s, {clients} clients | {one['ponder']:,} | transformers serve | {one['transformers']:,} | "
+            f"{told(one['ratio'])} | ≥ {GOALS['transformers']:g} |"
+        )
+    times = {"to the first summary": "first_summary_s", "to the answer": "first_answer_s", "to the end": "whole_s"}
+    rows = [f"| {what} | {own[name].get('p50', '–')} | {own[name].get('p99', '–')} |" for what, name in times.items()]
+    lines += [
+        "",
+        f"Streams: {wrong}; {own['other_than_the_engines']:,} differ from what the engine by itself wrote for the same",
+        "question. Looked at are each stream's events, their order and numbers, its parts against its whole, and its",
+        "usage.",
+        "",
+        "| seconds | p50 | p99 |",
+        "| --- | --- | --- |",
+        *rows,
+        "",
+        "Memory of the server, MB: "
+        f"{memory['start']:,} at the start, {memory['middle']:,} half way, {memory['end']:,} at the end,",
+        f"{memory['most']:,} at most. A stream has {own['tokens_a_stream']:.0f} tokens; its milliseconds of a core are",
+        f"{cpu['server']} in the server, {cpu['engine by itself']} in the engine by itself and {cpu['clients']} in the "
+        "clients,",
+        f"which share the machine and take {own['clients_cpu_share']:.0%} of a core.",
+        "",
+        f"The code of commit {found['commit']}, {found['machine']}; server and engine sample in one thread each,",
+        f"`transformers serve` batches continuously on {found['threads']} threads, and may write as many tokens.",
+    ]
+    return "\n".join(lines)
+
+
+def told(ratio: Mapping[str, float]) -> str:
+    """A ratio and its spread."""
+    return f"{ratio['median']:.2f} ({ratio['min']:.2f}–{ratio['max']:.2f})"
 
 
 def main() -> None:
     """Measure, write the results, print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--model", type=Path, help="else the embedded one")
     parser.add_argument("--clients", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--seconds", type=float, default=120, help="of each phase beside the engine")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peer-clients", type=int, nargs="*", default=[24, 100], help="none leaves the peer out")
+    parser.add_argument("--peer-seconds", type=float, default=30)
+    parser.add_argument("--threads", type=int, default=2, help="of the peer")
+    parser.add_argument("--json", type=Path, help="write the results here alone, and not to results/ and the page")
     given = parser.parse_args()
-    model, asked = find_model(given.model), prompts(given.clients)
-    found = {
-        "model": model.name,
-        "own": own(model, asked),
-        "served": served(model, asked, given.clients, given.seconds),
-    }
-    found["share_of_own"] = round(found["served"]["tokens_per_s"] / found["own"]["tokens_per_s"], 3)
-    given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+    console, model = Console(stderr=True), find_model(given.model).resolve()
+    asked = prompts(QUESTIONS * given.clients)
+    found: dict[str, Any] = {"model": model.name, "commit": commit()}
+    found["machine"] = platform.processor() or platform.machine()
+    found |= {name: getattr(given, name) for name in ("seconds", "repeats", "threads")}
+    with ponder(model, given.clients) as server:
+        console.print(f"{given.clients} clients, beside the engine by itself")
+        with Own(model) as own:
+            found["served"] = against_own(server, own, asked, given, console.print)
+        if given.peer_clients and installed("continuous"):
+            console.print("beside transformers serve")
+            found["transformers"] = against_transformers(server, model, asked, given, console.print)
+        elif given.peer_clients:
+            setup = f"python -m benchmarks.peers.setup {PEERS['continuous'].environment}"
+            console.print(f"transformers serve is left out: `{setup}` installs it", markup=False)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    else:
+        RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        place("serve", section(found))
+    console.print(section(found), markup=False)
 
 
 if __name__ == "__main__":

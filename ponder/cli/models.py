@@ -187,7 +187,7 @@ def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE, wo
             raise ConfigError(f"--device {device} is for a model on this machine: --upstream computes where it is")
         return _remote(upstream, given)
     folder = find_model(given)
-    from ponder.engine.decoder import decoder_for
+    from ponder.engine.decoder import compiled_first
     from ponder.engine.local import LocalSampler
     from ponder.engine.parallel import ParallelSampler
     from ponder.engine.scheduler import MOST_BYTES, least_bytes
@@ -199,7 +199,8 @@ def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE, wo
     checkpoint = load_checkpoint(folder).to(picked.value)
     config, shape = checkpoint.config, checkpoint.network.shape
     check_plans(folder, config.efforts)
-    for note in (*checkpoint.notes, *decoder_for(checkpoint.network).notes):
+    compiling = "its decoding is being compiled for this processor, once: about ten seconds"
+    for note in (*checkpoint.notes, *([compiling] if compiled_first(checkpoint.network) else [])):
         output.note(f"{config.name}: {note}", style="yellow")
     settle_decoding_threads(picked.value, shape.hidden_size)
     # Caches grow with what is generated: a large model's budget only says how far they may.

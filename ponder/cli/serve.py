@@ -19,7 +19,7 @@ from ponder.cli.models import (
     UpstreamOption,
     UpstreamWindowOption,
 )
-from ponder.cli.think import OwnSearchOption, OwnTemperatureOption, WidthOption, asked_plan
+from ponder.cli.think import OwnSearchOption, OwnTemperatureOption, SamplesOption, WidthOption, asked_plan
 from ponder.errors import ConfigError
 from ponder.search import check_plan
 from ponder.text.effort import AUTO, Budget, Plan
@@ -75,10 +75,7 @@ def serve(
     ] = None,
     temperature: OwnTemperatureOption = None,
     search: OwnSearchOption = None,
-    samples: Annotated[
-        int | None,
-        typer.Option("--samples", min=1, help="How many candidates a search draws.", show_default="1; 16 for --search"),
-    ] = None,
+    samples: SamplesOption = None,
     width: WidthOption = None,
     answer_tokens: Annotated[
         int, typer.Option("--answer-tokens", min=1, help="Tokens reserved for each answer.")

@@ -73,6 +73,10 @@ OwnTemperatureOption = Annotated[
         show_default="what the model's own effort was measured at, else 0",
     ),
 ]
+SamplesOption = Annotated[
+    int | None,
+    typer.Option("--samples", min=1, help="How many candidates a search draws.", show_default="1; 16 for --search"),
+]
 WidthOption = Annotated[
     int | None,
     typer.Option(
@@ -132,10 +136,7 @@ def think(
     seed: SeedOption = 0,
     show_thoughts: ThoughtsOption = False,
     search: OwnSearchOption = None,
-    samples: Annotated[
-        int | None,
-        typer.Option("--samples", min=1, help="How many candidates a search draws.", show_default="1; 16 for --search"),
-    ] = None,
+    samples: SamplesOption = None,
     width: WidthOption = None,
     tree: Annotated[
         Path | None,

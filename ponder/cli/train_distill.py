@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ponder.cli import models, output
+from ponder.cli import models, options, output
 from ponder.cli.models import (
     UpstreamDialectOption,
     UpstreamKeyOption,
@@ -17,7 +17,6 @@ from ponder.cli.output import JsonOption
 from ponder.cli.recipe import checked, read_recipe
 from ponder.cli.train import report, validator
 from ponder.errors import ConfigError
-from ponder.types import Effort
 
 if TYPE_CHECKING:
     from ponder.interfaces import Sampler
@@ -27,9 +26,7 @@ if TYPE_CHECKING:
 
 
 def distill(
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="Settings from a YAML file.", metavar="FILE.yaml")
-    ] = None,
+    recipe: options.Recipe = None,
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="The checkpoint that thinks; or give --upstream.", metavar="DIR")
     ] = None,
@@ -53,10 +50,7 @@ def distill(
     keep: Annotated[
         int | None, typer.Option("--keep", help="Most right thoughts of a problem to learn from.", show_default="2")
     ] = None,
-    effort: Annotated[
-        list[Effort] | None,
-        typer.Option("--effort", help="May be given again: problems take turns.", show_default="medium"),
-    ] = None,
+    effort: options.Efforts = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Of the teacher's thoughts.", show_default="0.8")
     ] = None,
@@ -70,16 +64,14 @@ def distill(
         float | None, typer.Option("--learning-rate", help="The student's peak rate.", show_default="0.003")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of problems and thoughts.", show_default="0")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads; 0 for all cores.", show_default="0")
-    ] = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
     upstream_key_env: UpstreamKeyOption = None,
     upstream_dialect: UpstreamDialectOption = models.Upstream.dialect,
     upstream_window: UpstreamWindowOption = models.Upstream.window,
-    evaluations: Annotated[int, typer.Option("--evaluations", min=1, help="How often to measure on the way.")] = 4,
+    evaluations: options.Evaluations = 4,
     json: JsonOption = False,
 ) -> None:
     """Teach a student by a teacher's own thoughts: those that came to right answers, short and different ones first.

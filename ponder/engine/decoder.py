@@ -36,11 +36,6 @@ class Decoder(Protocol):
         """Which one it is, and why."""
         ...
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What whoever waits for the first step should know."""
-        ...
-
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """Reads new tokens behind known ones: their spans, and after the last one of each (n, hidden) and the logits
         (n, V)."""
@@ -64,7 +59,6 @@ class TorchDecoder:
 
     network: Causal
     why: str
-    notes: tuple[str, ...] = ()
 
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """See `Decoder`: one padded pass."""
@@ -96,6 +90,16 @@ def decoder_for(network: Causal, native: bool = True) -> Decoder:
 
     assert isinstance(network, Network)
     return NativeDecoder(network)
+
+
+def compiled_first(network: Causal) -> bool:
+    """Whether whoever waits for its first step waits for the compiler, too: once on a machine, about ten seconds."""
+    if missing(network):
+        return False
+    from ponder.engine.native import passes
+    from ponder.engine.native.compiling import kept
+
+    return not kept(passes.run)
 
 
 def missing(network: Causal) -> str | None:

@@ -63,25 +63,23 @@ class Writing:
             raise self.refusal
 
     async def follow(self, after: int = -1) -> AsyncGenerator[bytes]:
-        """The events behind that number, those to come included."""
+        """The events behind that number, those to come included; all that there are by now in one piece."""
         at = after + 1
         while True:
-            changed = self._changed
-            for line in self.lines[at:]:
-                yield line
-                at += 1
-            if at < len(self.lines):
-                continue
-            if self.over:
-                break
-            await changed.wait()
-        yield sse.DONE
+            changed, over, more = self._changed, self.over, self.lines[at:]
+            at += len(more)
+            if more or over:
+                yield b"".join([*more, sse.DONE] if over else more)
+            if over:
+                return
+            if at >= len(self.lines):
+                await changed.wait()
 
     async def alone(self) -> AsyncGenerator[bytes]:
         """All events, for the only one who hears them: who leaves has cancelled the response."""
         try:
-            async for line in self.follow():
-                yield line
+            async for lines in self.follow():
+                yield lines
         finally:
             await self.stop()
 

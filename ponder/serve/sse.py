@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 T = TypeVar("T")
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -21,7 +23,7 @@ class Gone(Exception):
 
 def dumps(value: Any) -> bytes:
     """A JSON value in one line; in ASCII, because a text of half a character has no other encoding."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return ENCODER.encode(value).encode("ascii")
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
@@ -60,30 +62,37 @@ class Events(Response):
     def __init__(self, lines: AsyncGenerator[bytes], headers: Mapping[str, str], ping_seconds: float) -> None:
         super().__init__(headers={**headers, **HEADERS})
         del self.headers["content-length"]
-        self._lines, self._ping_seconds = lines, ping_seconds
+        self._lines, self._ping_seconds, self._sent = lines, ping_seconds, time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events as they come."""
-        gone, line = asyncio.ensure_future(_gone(receive)), None
+        # Not a wait for each event and whoever might leave: that costs more than the event.
+        sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_gone(receive))
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while True:
-                line = line or asyncio.ensure_future(_next(self._lines))
-                await asyncio.wait({line, gone}, timeout=self._ping_seconds, return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
-                    return
-                body = line.result() if line.done() else PING
-                line = None if line.done() else line
-                await send({"type": "http.response.body", "body": body or b"", "more_body": body is not None})
-                if body is None:
-                    return
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
         finally:
-            await _cancelled(gone, *([line] if line else []))
+            await _cancelled(sending, gone)
             await self._lines.aclose()
 
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        pinging = asyncio.ensure_future(self._ping(send))
+        try:
+            async for lines in self._lines:
+                self._sent = time.monotonic()
+                await send({"type": "http.response.body", "body": lines, "more_body": True})
+        finally:
+            await _cancelled(pinging)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-async def _next(lines: AsyncGenerator[bytes]) -> bytes | None:
-    return await anext(lines, None)
+    async def _ping(self, send: Send) -> None:
+        while True:
+            await asyncio.sleep(max(0.0, self._sent + self._ping_seconds - time.monotonic()))
+            if time.monotonic() >= self._sent + self._ping_seconds:
+                self._sent = time.monotonic()
+                await send({"type": "http.response.body", "body": PING, "more_body": True})
 
 
 async def _gone(receive: Receive) -> None:

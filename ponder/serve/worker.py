@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
@@ -191,6 +192,27 @@ class Followed:
 
 
 @dataclass(eq=False)
+class Outbox:
+    """What threads have to tell a loop, which is woken once for all of it: that costs more than the telling."""
+
+    loop: asyncio.AbstractEventLoop
+    _waiting: deque[Callable[[], None]] = field(default_factory=deque[Callable[[], None]])
+    _woken: bool = False
+
+    def put(self, what: Callable[[], None]) -> None:
+        """Have it done there, in the order of coming."""
+        self._waiting.append(what)  # before it is asked whether the loop was woken: else this could wait for ever
+        if not self._woken:
+            self._woken = True
+            _call(self.loop, self._empty)
+
+    def _empty(self) -> None:
+        self._woken = False
+        while self._waiting:
+            self._waiting.popleft()()
+
+
+@dataclass(eq=False)
 class Worker:
     """A sampler in a thread of its own; `watch` puts another one in its place where it is stuck or has crashed."""
 
@@ -208,6 +230,8 @@ class Worker:
     """When the thread last had time."""
     _closed: Exception | None = None
     """What whoever asks is told, once it takes no more."""
+    _outbox: Outbox | None = None
+    """To the loop that asked last."""
 
     def __post_init__(self) -> None:
         self._start()
@@ -236,13 +260,13 @@ class Worker:
         """
         if self._closed:
             raise self._closed
-        here, told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Event | Exception | None]]()
+        box, told = self._box(), asyncio.Queue[tuple[int, Event | Exception | None]]()
 
         def teller(number: int) -> Callable[[Event | Exception | None], None]:
-            return lambda event: _call(here, lambda: told.put_nowait((number, event)))
+            return lambda event: box.put(lambda: told.put_nowait((number, event)))
 
         def count(tokens: int) -> None:
-            _call(here, lambda: spend(tokens))
+            box.put(lambda: spend(tokens))
 
         futures: list[Future[Done]] = []
         lost = teller(0)
@@ -266,6 +290,12 @@ class Worker:
             self._listening.discard(lost)
             for future in futures:
                 future.cancel()
+
+    def _box(self) -> Outbox:
+        here = asyncio.get_running_loop()
+        if self._outbox is None or self._outbox.loop is not here:
+            self._outbox = Outbox(here)
+        return self._outbox
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine comes to in the thread that thinks, where networks may be used."""

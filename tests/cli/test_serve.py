@@ -1,10 +1,12 @@
 """`ponder serve` as a process of its own, over real connections."""
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -168,6 +170,63 @@ def test_killed_under_load_then_told_to_stop(serving: Any, tmp_path: Path) -> No
     kept = asyncio.run(store.find(id_, ""))
     assert kept and kept.whole == ends[0][-2]["response"]
     store.close()
+
+
+ENDS = ("response.completed", "response.incomplete")
+
+
+def streams(client: httpx.Client, asked: dict[str, Any], count: int, ends: int) -> list[list[Any]]:
+    """What so many clients see of a response each; returns as soon as so many of them have ended."""
+    seen: list[list[Any]] = [[] for _ in range(count)]
+
+    def follow(events: list[Any]) -> None:
+        try:
+            with client.stream("POST", "/v1/responses", json=asked) as reply:
+                for line in reply.iter_lines():
+                    if line.startswith("data: {"):
+                        events.append(json.loads(line[6:]))
+        except httpx.TransportError:  # the server was killed
+            pass
+
+    following = [threading.Thread(target=follow, args=(events,)) for events in seen]
+    for one in following:
+        one.start()
+    while sum(any(event["type"] in ENDS for event in tuple(events)) for events in seen) < ends:
+        assert any(one.is_alive() for one in following)
+        time.sleep(0.01)
+    return seen
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_what_was_seen_is_what_is_kept(serving: Any, tmp_path: Path) -> None:
+    file, asked = tmp_path / "responses.sqlite", {"model": "micro", "input": "what is the sum of both", "stream": True}
+    asked |= {"temperature": 1, "reasoning": {"effort": "low"}}
+    kept: dict[str, Any] = {}
+    for ends in (1, 8, 20):
+        process, client = serving("--store", str(file))
+        for id_, whole in kept.items():
+            assert client.get(f"/v1/responses/{id_}").json() == whole
+        seen = streams(client, asked, 40, ends)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process, client = serving("--store", str(file))
+        for events in filter(None, seen):
+            id_ = events[0]["response"]["id"]
+            whole = client.get(f"/v1/responses/{id_}").json()
+            if events[-1]["type"] in ENDS:
+                assert whole == events[-1]["response"]
+            else:
+                assert whole["status"] in ("failed", "completed", "incomplete") and whole["id"] == id_
+            (end,) = told(iter(client.get(f"/v1/responses/{id_}?stream=true").text.split("\n")))[-2:-1]
+            assert end["response"] == whole
+            kept[id_] = whole
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with contextlib.closing(sqlite3.connect(file)) as base:
+            assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert base.execute("SELECT count(*) FROM responses WHERE running").fetchone() == (0,)
+            assert all(map(json.loads, (whole for (whole,) in base.execute("SELECT whole FROM responses"))))
+    assert len({one["status"] for one in kept.values()}) > 1, "they were all killed, or none"
 
 
 def test_told_to_stop_it_finishes_what_it_streams(client: httpx.Client, process: "subprocess.Popen[str]") -> None:

@@ -128,3 +128,55 @@ def test_a_flood_is_answered_or_told_to_come_again(serve: Serve, stepped: Steppe
     for connection in flood:
         connection.close()
     assert idle(client)
+
+
+def test_whole_answers_among_clients_that_vanish(micro: Serve, live: Live) -> None:
+    served = micro()
+    client, body = live(served), BODY | {"n": 2, "reasoning_effort": "low", "temperature": 0}
+    raw = json.dumps(BODY).encode()
+    usual = client.post(CHAT, json=body | {"stream": False}).json()["choices"][0]["message"]["content"]
+    bad: list[socket.socket] = []
+    for at in range(24):
+        bad.append(connect(client))
+        bad[-1].sendall((post(CHAT, len(raw)) + raw)[: -len(raw) // 2 if at % 3 == 0 else None])
+        if at % 4 == 3:
+            with client.stream("POST", CHAT, json=body) as reply:
+                told = [json.loads(line[6:]) for line in reply.iter_lines() if line.startswith("data: {")]
+            parts = [one["choices"][0] for one in told]
+            for index in (0, 1):
+                said = [part["delta"].get("content") or "" for part in parts if part["index"] == index]
+                assert "".join(said) == usual
+            assert sum(part["finish_reason"] is not None for part in parts) == 2
+            for _ in range(3):
+                bad.pop(0).close()
+    for connection in bad:
+        connection.close()
+    assert idle(client, served.worker.sampler.scheduler)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_thirty_who_read_a_byte_a_second_hold_up_nobody(micro: Serve, live: Live) -> None:
+    served = micro()
+    client, raw = live(served), json.dumps(BODY).encode()
+    slow: list[socket.socket] = []
+    for _ in range(30):
+        slow.append(connect(client))
+        slow[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        slow[-1].sendall(post(CHAT, len(raw)) + raw)
+    for _ in range(20):
+        start = time.monotonic()
+        assert all(one.recv(1) for one in slow)
+        assert client.post(CHAT, json=BODY | {"n": 1, "stream": False}).status_code == 200
+        time.sleep(max(0.0, start + 1 - time.monotonic()))
+    for one in slow:
+        one.close()
+    assert idle(client, served.worker.sampler.scheduler)  # type: ignore[attr-defined]
+
+
+def test_half_a_body_is_given_up_and_holds_no_place(serve: Serve, live: Live) -> None:
+    client, raw = live(serve(body_seconds=0.3, most_requests=1)), json.dumps(BODY).encode()
+    with connect(client) as half:
+        half.sendall(post(CHAT, len(raw)) + raw[: len(raw) // 2])
+        time.sleep(0.05)
+        assert client.post(CHAT, json=BODY | {"n": 1, "stream": False}).status_code == 200
+        assert half.recv(4096).startswith(b"HTTP/1.1 408")

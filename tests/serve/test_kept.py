@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -40,6 +41,29 @@ def test_a_response_can_be_asked_for_again(serve: Serve, events: Events) -> None
     for after in (0, 3, len(told) - 2):
         assert events(served.get(f"{RESPONSES}/{id_}?stream=true&starting_after={after}")) == told[after + 1 :]
     assert events(served.get(f"{RESPONSES}/{id_}?stream=true&starting_after=1000")) == []
+
+
+def test_what_there_is_is_sent_in_one_piece(serve: Serve, stepped: Stepped) -> None:
+    served, pieces = serve(sampler=stepped), list[bytes]()
+    raw, asked = json.dumps(BODY | {"stream": True}).encode(), list[bool]()
+
+    async def receive() -> dict[str, Any]:
+        if asked:
+            await asyncio.sleep(60)
+        asked.append(True)
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    async def send(message: Any) -> None:
+        pieces.append(message.get("body", b""))
+        if b"response.created" in pieces[-1]:
+            stepped.go(3)
+
+    scope = {"type": "http", "method": "POST", "path": RESPONSES, "raw_path": RESPONSES.encode(), "query_string": b""}
+    scope |= {"headers": [(b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http"}
+    asyncio.run(served.app(scope | {"root_path": "", "server": ("ponder", 80)}, receive, send))  # type: ignore[arg-type]
+    told = [piece.count(b"event: ") for piece in pieces if piece]
+    assert told[0] == 3 and sum(told) > 3 * len(told), "created, in_progress and its item; then a block at a time"
+    assert pieces[-2].endswith(b"data: [DONE]\n\n") and not pieces[-1]
 
 
 def test_nothing_is_kept_where_the_client_says_so(serve: Serve) -> None:

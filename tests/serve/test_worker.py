@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from ponder.engine.scripted import ScriptedSampler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.serve.refusal import Refusal
-from ponder.serve.worker import Done, Worker
+from ponder.serve.worker import Done, Outbox, Worker
 from ponder.think import Request
 from ponder.types import Message
 
@@ -114,3 +115,49 @@ def test_a_real_engine_begins_again_on_the_same_weights(micro_checkpoint: Any) -
     worker.restart()
     assert asyncio.run(asked(worker)) == first and worker.sampler is not sampler
     worker.close()
+
+
+def test_a_loop_is_woken_once_for_much_and_hears_it_in_order() -> None:
+    async def main() -> None:
+        here, heard, woken = asyncio.get_running_loop(), list[int](), list[int]()
+        wake = here.call_soon_threadsafe
+
+        def counted(*given: Any, **more: Any) -> Any:
+            woken.append(1)
+            return wake(*given, **more)
+
+        here.call_soon_threadsafe = counted  # type: ignore[method-assign]
+        box = Outbox(here)
+
+        def tell() -> None:
+            for number in range(1000):
+                box.put(partial(heard.append, number))
+
+        thread = threading.Thread(target=tell)
+        thread.start()
+        thread.join()  # this loop has no time before all is told
+        assert not heard and len(woken) == 1
+        for again in range(2):
+            await asyncio.sleep(0)
+            assert heard == list(range(1000 + again))
+            box.put(lambda: heard.append(1000))
+        await asyncio.sleep(0)
+        assert len(woken) == 3 and len(heard) == 1002
+
+    asyncio.run(main())
+
+
+def test_threads_that_tell_while_a_loop_hears_lose_nothing() -> None:
+    async def main() -> None:
+        heard: dict[int, list[int]] = {0: [], 1: []}
+        box = Outbox(asyncio.get_running_loop())
+
+        def tell(who: int) -> None:
+            for number in range(5000):
+                box.put(partial(heard[who].append, number))
+
+        await asyncio.gather(*(asyncio.to_thread(tell, who) for who in heard))
+        await asyncio.sleep(0)
+        assert heard == {0: list(range(5000)), 1: list(range(5000))}
+
+    asyncio.run(main())

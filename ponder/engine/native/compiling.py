@@ -7,6 +7,7 @@ the file of the function that was called alone, so the sources of all kernels ar
 import inspect
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from zlib import crc32
@@ -14,6 +15,11 @@ from zlib import crc32
 import numba
 from llvmlite import binding
 from numba.extending import intrinsic
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where processes that begin at once each compile
+    fcntl = None
 
 F = TypeVar("F", bound=Callable[..., Any])
 LOG = logging.getLogger(__name__)
@@ -39,7 +45,19 @@ def entry(function: F) -> F:
         made.enable_caching()
     except RuntimeError as err:
         LOG.warning("decoding is compiled anew in every process: %s", err)
+    else:
+        made.compile = partial(_alone, made.compile, Path(made.stats.cache_path))
     return cast(F, made)
+
+
+def _alone(compile: Callable[[Any], Any], folder: Path, signature: Any) -> Any:
+    """Compile, or load what is kept; who comes while another process compiles waits, and finds what it has kept."""
+    if fcntl is None:
+        return compile(signature)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "compiling.lock").open("w") as lock:  # a process that is killed gives it back
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return compile(signature)
 
 
 def kept(made: Callable[..., Any]) -> bool:

@@ -13,7 +13,7 @@ from ponder.engine.decoder import Drawn, missing
 from ponder.engine.grammar import AT, PLACES, Grammar
 from ponder.engine.kv_cache import Slots
 from ponder.engine.native import drawing, passes
-from ponder.engine.native.compiling import LANES, kept
+from ponder.engine.native.compiling import LANES
 from ponder.engine.native.products import FLOAT
 from ponder.engine.rows import Rows
 from ponder.engine.spans import Span
@@ -67,12 +67,6 @@ class NativeDecoder:
         self._hidden, self._logits = torch.zeros(0, shape.hidden_size), torch.zeros(0, shape.vocab_size)
         padded = -(-shape.vocab_size // LANES) * LANES
         self._masked, self._chances = np.zeros(padded, np.float32), np.zeros(padded)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Compiling takes a while, once."""
-        once = "its decoding is being compiled for this processor, once: about ten seconds"
-        return () if kept(passes.run) else (once,)
 
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """See `Decoder`: a lane for each new token."""
