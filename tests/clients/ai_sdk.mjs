@@ -70,6 +70,9 @@ async function usage() {
     right((await generateText({ ...one, prompt })).usage);
     const [stream] = await streamed(one);
     right(await stream.usage);
+    const providerOptions = { ponder: { reasoningEffort: "none" }, openai: { ...openai, reasoningEffort: "none" } };
+    const none = (await generateText({ ...one, prompt, providerOptions })).usage;
+    assert.equal(none.outputTokenDetails.reasoningTokens, 0);
   }
 }
 

@@ -1,5 +1,7 @@
 """The official Python client: chats and responses."""
 
+from functools import partial
+
 import openai
 from checks import GIVEN, counts, refused, run, same
 from openai import OpenAI
@@ -58,10 +60,10 @@ def usage() -> None:
 def errors() -> None:
     for ask, turns in ((api.chat.completions.create, {"messages": [TURN]}), (api.responses.create, {"input": ASKED})):
         for stream in (False, True):
-            err = refused(openai.NotFoundError, lambda: ask(model="nobody", stream=stream, **turns))  # noqa: B023
+            err = refused(openai.NotFoundError, partial(ask, model="nobody", stream=stream, **turns))
             same(err.code, "model_not_found")
             assert err.request_id
-        err = refused(openai.BadRequestError, lambda: ask(model=MODEL, temperature=9, **turns))  # noqa: B023
+        err = refused(openai.BadRequestError, partial(ask, model=MODEL, temperature=9, **turns))
         same((err.code, err.param), ("invalid_value", "temperature"))
     stranger = api.with_options(api_key="wrong")
     same(refused(openai.AuthenticationError, stranger.models.list).code, "invalid_api_key")

