@@ -107,7 +107,7 @@ class Gate:
         thinks = scope["method"] == "POST" and path in THINKING_PATHS
         owner = keys.owner(headers.get("authorization")) if keys else EVERYBODY
         if owner is None and not _open(scope["method"], path):
-            await reply.refuse(Refusal(401, "The API key is missing or wrong.", code="invalid_api_key"))
+            await reply.refuse(_stranger(headers.get("authorization")))
             return
         try:
             body = await self._read(headers, receive)
@@ -172,6 +172,12 @@ class Gate:
         except TimeoutError:
             raise Refusal(408, "The body took too long to arrive.", code="request_timeout") from None
         return b"".join(parts)
+
+
+def _stranger(authorization: str | None) -> Refusal:
+    """Why nobody without a right key is let in, in OpenAI's words: LiteLLM knows a wrong key by them."""
+    missing = "You didn't provide an API key: send it as 'Authorization: Bearer KEY'."
+    return Refusal(401, "Incorrect API key provided." if authorization else missing, code="invalid_api_key")
 
 
 def _open(method: str, path: str) -> bool:

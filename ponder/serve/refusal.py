@@ -58,7 +58,8 @@ def refusal_of(error: Exception) -> Refusal:
         case Refusal():
             return error
         case ContextError():
-            return invalid(str(error), code="context_length_exceeded")
+            told = f"This model's maximum context length is exceeded: {error}"  # LiteLLM knows it by these words
+            return invalid(told, code="context_length_exceeded")
         case ProblemError() | ConfigError():
             return invalid(str(error))
         case PonderError():

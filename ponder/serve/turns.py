@@ -83,7 +83,7 @@ def _message(role: str, content: str | Sequence[Part] | None, where: str) -> Mes
     text = _text(content, where)
     match role:
         case "assistant":
-            return Message("assistant", without_thoughts(text))
+            return Message("assistant", without_thoughts(text).lstrip("\n"))  # Inspect puts one before every answer
         case "user":
             return Message("user", text)
         case _:

@@ -190,6 +190,8 @@ def test_keys_let_in(serve: Serve, tmp_path: Path) -> None:
     ):
         reply = served.get("/v1/models", headers={"authorization": header} if header else {})
         assert reply.status_code == 401 and reply.json()["error"]["code"] == "invalid_api_key"
+        told = "Incorrect API key provided" if header else "You didn't provide an API key"
+        assert reply.json()["error"]["message"].startswith(told)  # LiteLLM knows the one by its words
     for key in ("sk-1", "sk-2"):
         assert served.get("/v1/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
     assert served.chat().status_code == 401 and served.get("/metrics").status_code == 401

@@ -89,6 +89,7 @@ def test_a_prompt_that_is_too_long_is_refused_with_a_status_even_where_it_stream
         for how in ({}, {"stream": True}):
             replies = micro().chat(text, **how), micro().respond(text, **how)
             assert [refused(reply)["code"] for reply in replies] == ["context_length_exceeded"] * 2
+            assert all("This model's maximum context length is" in refused(reply)["message"] for reply in replies)
             assert [reply.status_code for reply in replies] == [400] * 2
 
 

@@ -22,6 +22,7 @@ CHAT = "/v1/chat/completions"
 ANSWERS: tuple[dict[str, Any], ...] = (
     {"content": "4"},
     {"content": "4", "reasoning_content": SECRET},
+    {"content": "\n4", "reasoning_content": SECRET},
     {"content": "4", "reasoning": SECRET, "reasoning_details": [{"text": SECRET}]},
     {"content": f"<think>{SECRET}</think>4"},
     {"content": f"<think>\n{SECRET}\n\n{SECRET}</think>\n\n4"},
