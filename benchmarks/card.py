@@ -130,20 +130,48 @@ class Stage:
         """The records of its steps."""
         return [record for record in self.run.metrics() if "loss" in record]
 
+    @property
+    def config(self) -> Summary:
+        """Its settings."""
+        return json.loads((self.run.folder / "config.json").read_text(encoding="utf-8"))
+
     def line(self) -> str:
         """How it was run, in words."""
-        folder, last = self.run.folder, self.steps[-1]
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        settled = json.loads((folder / "settled.json").read_text(encoding="utf-8"))
-        rate, learned = last["tokens"] / last["seconds"], last["trained"] / last["seconds"]
-        command = f"ponder train sft --recipe recipes/{folder.name}.yaml --out runs/{folder.name}"
-        threads = f"{settled['threads']} thread{'s' * (settled['threads'] > 1)} of {platform.machine()}"
+        settled = json.loads((self.run.folder / "settled.json").read_text(encoding="utf-8"))
+        kind = "rl" if "algorithm" in self.config else "reward" if "held_out" in self.config else "sft"
+        name, threads = self.run.folder.name, f"{settled['threads']} thread{'s' * (settled['threads'] > 1)}"
+        command = f"ponder train {kind} --recipe recipes/{name}.yaml --out runs/{name}"
+        said = {"rl": self._practised, "reward": self._rated, "sft": self._shown}[kind]()
         return (
-            f"* `{command}` (seed {config['seed']}, code of commit {self.commit}): {last['step']:,} steps, "
-            f"{last['tokens'] / 1e6:.1f}M tokens read, {last['trained'] / 1e6:.1f}M of them learned, "
-            f"{last['seconds'] / 60:.0f} minutes on {threads} in {settled['dtype']}, other programs running beside it: "
-            f"{rate:,.0f} tokens/s read, {learned:,.0f} learned, "
+            f"* `{command}` (seed {self.config['seed']}, code of commit {self.commit}, {threads} of "
+            f"{platform.machine()} in {settled['dtype']}, other programs running beside it): {said}"
+        )
+
+    def _shown(self) -> str:
+        last = self.steps[-1]
+        rate, learned = last["tokens"] / last["seconds"], last["trained"] / last["seconds"]
+        return (
+            f"{last['step']:,} steps, {last['tokens'] / 1e6:.1f}M tokens read, {last['trained'] / 1e6:.1f}M of them "
+            f"learned, {last['seconds'] / 60:.0f} minutes: {rate:,.0f} tokens/s read, {learned:,.0f} learned, "
             f"{100 * last['waited'] / last['seconds']:.1f} % of the time waiting for data"
+        )
+
+    def _practised(self) -> str:
+        last, config = self.steps[-1], self.config
+        return (
+            f"{config['steps']} rounds of {config['problems']} problems with {config['samples']} thoughts each, "
+            f"{last['sampled'] / 1e6:.1f}M tokens sampled and {last['tokens'] / 1e6:.1f}M read, "
+            f"{last['seconds'] / 60:.0f} minutes"
+        )
+
+    def _rated(self) -> str:
+        config = self.config
+        found = [record["evaluation"] for record in self.run.metrics() if "evaluation" in record][-1]
+        told = {"first-error F1": "f1", "validity AUC": "validity_auc", "outcome AUC": "outcome_auc"}
+        words = ", ".join(f"{name} {found[key]:.2f}" for name, key in told.items())
+        return (
+            f"the reward head, on {config['problems'] * config['samples']:,} of the model's own thoughts; "
+            f"{words} on {config['held_out'] * config['samples']:,} held-out ones"
         )
 
 
@@ -155,7 +183,8 @@ def stages(specs: Sequence[str]) -> list[Stage]:
         folder, _, commit = spec.partition("=")
         found.append(Stage(Run(Path(folder)), commit, tokens, minutes))
         last = found[-1].steps[-1]
-        tokens, minutes = tokens + last["tokens"], minutes + last["seconds"] / 60
+        if "held_out" not in found[-1].config:  # a head's readings are none of the network's learning
+            tokens, minutes = tokens + last["tokens"], minutes + last["seconds"] / 60
     return found
 
 
@@ -167,9 +196,12 @@ def curve(runs: Sequence[Stage], picture: Path) -> str:
     right.set(ylabel="validation, level 2, mean of tasks (%)", ylim=(0, 100))
     rows, points = list[list[str]](), list[tuple[float, float]]()
     for stage in runs:
+        if "held_out" in stage.config:
+            continue
         steps = stage.steps
         read = [(stage.tokens + record["tokens"]) / 1e6 for record in steps]
-        left.plot(read, [record["loss"] for record in steps], color="0.6", linewidth=0.8)
+        if "algorithm" not in stage.config:
+            left.plot(read, [record["loss"] for record in steps], color="0.6", linewidth=0.8)
         marks = {r["step"]: r["evaluation"]["mean"] for r in stage.run.metrics() if "evaluation" in r}
         for record, million in zip(steps, read, strict=True):
             if record["step"] in marks:
@@ -195,7 +227,8 @@ pipeline_tag: text-generation
 # {name}
 
 Thinks in folding blocks about nine kinds of problem, and was trained from nothing by this repository's own code, on
-demonstrations that the tasks' solvers made while it trained. It knows nothing else, and says so when asked.
+demonstrations that the tasks' solvers made while it trained, and then on its own thoughts. It knows nothing else, and
+says so when asked. Its reward head (`heads.safetensors`) rates every block, and the chances before the first one.
 
 {lines}
 * **Weights**: {(folder / "model.safetensors").stat().st_size / 1e6:.1f} MB, Qwen3 architecture; loads with
