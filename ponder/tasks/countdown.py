@@ -1,4 +1,4 @@
-"""Countdown: demonstrations of the search in `countdown_search.py`, the checker of its blocks, and the grader."""
+"""Countdown: the checker of the blocks in `countdown_blocks.py`, the grader, and the task."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -7,115 +7,15 @@ from random import Random
 from ponder.errors import AnswerUnreadable, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.tasks.answers import plain
-from ponder.tasks.countdown_search import (
-    Claim,
-    Path,
-    Spot,
-    ahead,
-    check_block,
-    claims,
-    expression,
-    find,
-    list_block,
-    solvable,
-    state,
-    test_block,
-    true_claim,
-    walk,
-)
-from ponder.types import Block, BlockCheck, Demonstration, Grade, Problem, Style
+from ponder.tasks.countdown_blocks import Claim, check_block, claims, find, find_opening, list_block, supposed
+from ponder.tasks.countdown_search import Path, Spot, ahead, solvable, state
+from ponder.tasks.countdown_thoughts import COMPLETE, demonstrate, first_answer, searched
+from ponder.types import Block, BlockCheck, Grade, Problem
 
 _DRAWS = {1: (3, 3, 20, 1, 50), 2: (4, 4, 20, 10, 100), 3: (4, 4, 99, 10, 100), 4: (5, 6, 99, 100, 999)}
 """Level to fewest and most numbers, largest number, smallest and largest target."""
-_SKIPS = {Style.CLEAN: (0.0, 0.3, 0.75), Style.CORRECTED: (0.0, 0.3, 0.75), Style.WANDERING: (0.0,)}
-"""How often a demonstration passes over a last step that leads nowhere (one that leads to the target it never does).
-Drawn for each, so that the effort, raised to the length it comes to, says how thorough the search is."""
-COMPLETE = 4
-"""The search tries every way to combine so many numbers; of more, those that end with a single number each time."""
-MOST_SLIPS = 4
-"""False matches in a corrected demonstration."""
 _MAX_DEPTH = 30
 _MAX_NUMBER, _MAX_TARGET = 999, 99_999
-
-
-def _slip(spot: Spot, rng: Random) -> tuple[Block, Block] | None:
-    """A false match of a dead place, and the check block that finds it false.
-
-    Half of them are the closest miss that there is, with one of the lists wrong; the others any claim, as if two
-    different numbers were the same, for that is how a model errs. If checks seldom failed, it would learn to write the
-    target there without working it out (`LOG.md`, 2026-11-21).
-    """
-    values, needs = spot.lists
-    gaps = [
-        (abs(values[claim.pair_op] - needs[claim.op]), rng.random(), claim)
-        for claim in claims(spot)
-        if claim.pair_op in values and claim.op in needs and (claim.value(spot) or 0) > 0
-    ]
-    if not gaps:
-        return None
-    near = rng.random() < 0.5
-    gap, _, claim = min(gaps) if near else rng.choice(gaps)
-    kind = rng.choice(("value", "need", "match") if gap == 1 else ("value", "need")) if near else "match"
-    if kind == "value":
-        values = values | {claim.pair_op: needs[claim.op]}
-    elif kind == "need":
-        needs = needs | {claim.op: values[claim.pair_op]}
-    test = Block(spot.headline, spot.thoughts(values, needs, stop=claim.op), claim.text(spot))
-    return test, check_block(spot, claim)
-
-
-def _slips(dead: Sequence[Spot], rng: Random) -> dict[Spot, tuple[Block, Block]]:
-    """One to MOST_SLIPS places that lead nowhere, and what is wrongly written there; none where nothing fits."""
-    some = rng.sample(dead, min(len(dead), rng.randint(1, MOST_SLIPS)))
-    return {spot: slip for spot in some if (slip := _slip(spot, rng))}
-
-
-def _miscopied(data: Data, rng: Random) -> Block:
-    """A first block whose sorted list has one number wrong."""
-    right = list_block(data)
-    numbers = sorted(data["numbers"], reverse=True)
-    at = rng.randrange(len(numbers))
-    numbers[at] += rng.choice([step for step in (-10, -1, 1, 10) if numbers[at] + step > 0])
-    return Block(right.headline, right.thoughts, ",".join(map(str, numbers)))
-
-
-def _demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
-    """Searches in canonical order up to the first hit, passing over most last steps that lead nowhere."""
-    if style is Style.DIRECT:
-        return Demonstration((), _answer(problem.data))
-    walk = _search(problem.data)
-    end = walk[-1]
-    blocks = [list_block(problem.data)]
-    slips: dict[Spot, tuple[Block, Block]] = {}
-    if style is Style.CORRECTED:
-        slips = _slips(walk[:-1], rng) if rng.random() < 0.9 else {}
-        if not slips:
-            blocks.insert(0, _miscopied(problem.data, rng))
-    kept = {end.phase, *(spot.phase for spot in slips)}
-    skip = rng.choice(_SKIPS[style])
-    kept |= {phase for phase in dict.fromkeys(spot.phase for spot in walk) if rng.random() >= skip}
-    for spot in walk:
-        if spot in slips:
-            blocks += slips[spot]
-        elif spot.phase in kept:
-            blocks.append(test_block(spot))
-    blocks.append(check_block(end, true_claim(end)))
-    return Demonstration(tuple(blocks), expression(end, true_claim(end)))
-
-
-def _search(data: Data) -> list[Spot]:
-    """The places of the canonical search, the last of which hits."""
-    spots = list(walk(*state(data)))
-    if not spots or not spots[-1].hit:
-        more = ", taking all but four numbers off the target one by one" if len(data["numbers"]) > COMPLETE else ""
-        raise ProblemError(f"no way from {data['numbers']} to {data['target']} in positive whole steps{more}")
-    return spots
-
-
-def _answer(data: Data) -> str:
-    """The first solution of the canonical search."""
-    end = _search(data)[-1]
-    return expression(end, true_claim(end))
 
 
 class _Checker:
@@ -130,7 +30,9 @@ class _Checker:
     def read(self, block: Block) -> BlockCheck:
         if block.headline.startswith("make "):
             return self._list(block)
-        return self._check(block) if block.headline == "check" else self._test(block)
+        if block.headline == "check":
+            return self._check(block)
+        return self._open(block) if " " in block.headline else self._test(block)
 
     def _result(self, note: str, winnable: bool | None) -> BlockCheck:
         # With more numbers the search leaves out some ways, so that finding none proves nothing.
@@ -144,10 +46,21 @@ class _Checker:
         self.listed = self.listed or not note
         return self._result(note, ahead(*self.state, self.path))
 
+    def _open(self, block: Block) -> BlockCheck:
+        self.claim = None
+        opening = find_opening(*self.state, block.headline)
+        if opening is None:
+            return self._result("no such opening: a number or a step is wrong", None)
+        note = "" if opening.path >= self.path[: len(opening.path)] else "goes back"
+        if block != opening.block():
+            note = "a step is worked out wrongly"
+        return self._result(note, ahead(*self.state, self.path))
+
     def _test(self, block: Block) -> BlockCheck:
         self.claim = None
         spot = find(*self.state, block.headline)
         if spot is None:
+            self._claim(supposed(*self.state[1:], block.headline), block.summary)
             return self._result("no such test: a number or a step is wrong", None)
         note = "" if spot.path > self.path else "goes back"
         if not note and spot.path[-1] and not spot.formed and self.path != (*spot.path[:-1], spot.path[-1] - 1):
@@ -155,22 +68,27 @@ class _Checker:
         if block.thoughts != spot.thoughts(*spot.lists):
             note = "the lists are wrong"
         self.path = max(spot.path, self.path)
-        for claim in claims(spot):
-            if block.summary == claim.text(spot):
-                self.claim = spot, claim
-                if claim.value(spot) == spot.goal:
-                    return self._result(note, True)
+        if self._claim(spot, block.summary):
+            return self._result(note, True)
         if self.claim or block.summary != "no":
             note = "no true match"
         elif spot.hit:
             note = "misses a match"
         return self._result(note, ahead(*self.state, self.path))
 
+    def _claim(self, spot: Spot | None, summary: str) -> bool:
+        """Keeps what is claimed about a place for the check that may follow; whether it is true."""
+        made = next((claim for claim in claims(spot) if claim.text(spot) == summary), None) if spot else None
+        if spot is None or made is None:
+            return False
+        self.claim = spot, made
+        return made.value(spot) == spot.goal
+
     def _check(self, block: Block) -> BlockCheck:
-        if self.claim is None:
-            return self._result("nothing to check", ahead(*self.state, self.path))
-        right = check_block(*self.claim)
+        right = check_block(*self.claim, self.data["target"]) if self.claim else None
         self.claim = None
+        if right is None:
+            return self._result("nothing to check", ahead(*self.state, self.path))
         done = right.summary.endswith(" ok")
         winnable = block.summary == right.summary if done else ahead(*self.state, self.path)
         return self._result("" if block == right else "the check is wrong", winnable)
@@ -285,7 +203,7 @@ def _validate(data: Data) -> Data:
     if type(wording) is not int or not 0 <= wording < len(_GYM_WORDINGS):
         raise ProblemError(f"wording must be from 0 to {len(_GYM_WORDINGS) - 1}, not {wording!r}")
     checked = {"numbers": list(numbers), "target": target, "wording": wording}
-    _search(checked)
+    searched(checked)
     return checked
 
 
@@ -342,10 +260,10 @@ COUNTDOWN = Task(
     draw=_draw,
     canonical=_canonical,
     phrasings=(_gym_wording, _make_wording, _game_wording, _question_wording),
-    answer=_answer,
+    answer=first_answer,
     grade=_grade,
     check_blocks=_check_blocks,
-    demonstrate=_demonstrate,
+    demonstrate=demonstrate,
     validate=_validate,
     gym="countdown",
 )

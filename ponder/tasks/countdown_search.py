@@ -8,6 +8,8 @@ A thought searches backwards from the target, one small exhaustive test a block,
   ``12*8+5``, else ``no``. ``r-`` and ``r/`` have the operands reversed: ``8r-20`` stands for 20-8.
 * ``5-3=2:12,8`` asks the same of the target itself, with 2 = 5-3 as the third number.
 * With five or six numbers several last steps stand before the colon, the outermost first: ``102*6,95+7:12,8;3``.
+* Before the first test of a number's last steps ``100 by 3`` works out what they are, digit by digit: the summary
+  ``97+3 103-3`` gives the headlines of the tests to come. ``5 and 3`` does the same for what a pair gives.
 
 The order is: last step (number from the largest down, then operation), then within it the three choices of the pair;
 after all last steps the pairs of pairs. So the place in the search, and what comes next, is readable from one headline.
@@ -19,16 +21,17 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ponder.interfaces import Data
-from ponder.types import Block
 
 Numbers = tuple[int, ...]
 Path = tuple[int, ...]
 """A place in the search: which branch at each depth, then which pair. Later places compare greater."""
 
+Operation = tuple[int, str, int]
+
 _WIDE = 1_000_000_000
 
 
-def _apply(a: int, op: str, b: int) -> int | None:
+def apply(a: int, op: str, b: int) -> int | None:
     """a op b where it is a whole number, else None; ``r-`` and ``r/`` swap the operands first."""
     if len(op) == 2:
         a, b = b, a
@@ -66,7 +69,7 @@ def _needs(goal: int, z: int, limit: int) -> dict[str, int]:
 
 
 @lru_cache(2**16)
-def _meets(p: int, q: int, z: int, goal: int, limit: int) -> bool:
+def meets(p: int, q: int, z: int, goal: int, limit: int) -> bool:
     return not set(_values(p, q, limit).values()).isdisjoint(_needs(goal, z, limit).values())
 
 
@@ -83,7 +86,7 @@ def _without(numbers: Numbers, *gone: int) -> Numbers:
     return tuple(rest)
 
 
-class _Branch(NamedTuple):
+class Branch(NamedTuple):
     """One last step (``need op z`` makes the goal, `need` comes from `rest`) or one pair formed first (`formed`)."""
 
     text: str
@@ -91,14 +94,35 @@ class _Branch(NamedTuple):
     z: int
     need: int
     rest: Numbers
-    formed: tuple[int, str, int] | None = None
+    formed: Operation | None = None
+
+    def working(self, goal: int) -> Operation | None:
+        """What is worked out to find this step; None for a quotient, which is seen in the times table or not at all."""
+        if self.formed:
+            return self.formed if self.formed[1] != "/" else None
+        ways = {"+": (goal, "-", self.z), "-": (goal, "+", self.z), "/": (goal, "*", self.z), "r-": (self.z, "-", goal)}
+        return ways.get(self.op)
+
+    def but(self, wrong: int) -> "Branch":
+        """The same step with another number for what is worked out."""
+        if self.formed:
+            return formed_first(*self.formed, wrong, self.need, self.rest)
+        return last_step(wrong, self.op, self.z, self.rest)
+
+
+def last_step(need: int, op: str, z: int, rest: Numbers) -> Branch:
+    return Branch(f"{need}{op}{z}", op, z, need, rest)
+
+
+def formed_first(x: int, op: str, y: int, value: int, goal: int, pair: Numbers) -> Branch:
+    return Branch(f"{x}{op}{y}={value}", op, value, goal, pair, (x, op, y))
 
 
 @lru_cache(2**13)
-def _branches(numbers: Numbers, goal: int, limit: int) -> tuple[_Branch, ...]:
+def branches_of(numbers: Numbers, goal: int, limit: int) -> tuple[Branch, ...]:
     """The branches of four or more numbers (largest first) in canonical order."""
     found = [
-        _Branch(f"{need}{op}{z}", op, z, need, _without(numbers, z))
+        last_step(need, op, z, _without(numbers, z))
         for z in dict.fromkeys(numbers)
         for op, need in _needs(goal, z, limit).items()
     ]
@@ -106,15 +130,14 @@ def _branches(numbers: Numbers, goal: int, limit: int) -> tuple[_Branch, ...]:
         a, b, c, d = numbers
         splits = dict.fromkeys([((a, b), (c, d)), ((a, c), (b, d)), ((a, d), (b, c))])
         for pair, (x, y) in splits:
-            for op, value in _values(x, y, limit).items():
-                found.append(_Branch(f"{x}{op}{y}={value}", op, value, goal, pair, (x, op, y)))
+            found += [formed_first(x, op, y, value, goal, pair) for op, value in _values(x, y, limit).items()]
     return tuple(found)
 
 
-def _live(branch: _Branch, limit: int) -> bool:
+def _live(branch: Branch, limit: int) -> bool:
     if branch.formed:
         p, q = branch.rest
-        return _meets(p, q, branch.z, branch.need, limit)
+        return meets(p, q, branch.z, branch.need, limit)
     return solvable(branch.rest, branch.need, limit)
 
 
@@ -122,8 +145,8 @@ def _live(branch: _Branch, limit: int) -> bool:
 def solvable(numbers: Numbers, goal: int, limit: int) -> bool:
     """Whether any place in the search hits; numbers come largest first."""
     if len(numbers) == 3:
-        return any(_meets(*turn, goal, limit) for turn in _turns(numbers))
-    return any(_live(branch, limit) for branch in _branches(numbers, goal, limit))
+        return any(meets(*turn, goal, limit) for turn in _turns(numbers))
+    return any(_live(branch, limit) for branch in branches_of(numbers, goal, limit))
 
 
 def ahead(numbers: Numbers, goal: int, limit: int, path: Path) -> bool:
@@ -132,8 +155,8 @@ def ahead(numbers: Numbers, goal: int, limit: int, path: Path) -> bool:
         return solvable(numbers, goal, limit)
     at, *inner = path
     if len(numbers) == 3:
-        return any(_meets(*turn, goal, limit) for turn in _turns(numbers)[at + 1 :])
-    branches = _branches(numbers, goal, limit)
+        return any(meets(*turn, goal, limit) for turn in _turns(numbers)[at + 1 :])
+    branches = branches_of(numbers, goal, limit)
     here = branches[at]
     inside = here.formed is None and ahead(here.rest, here.need, limit, tuple(inner))
     return inside or any(_live(branch, limit) for branch in branches[at + 1 :])
@@ -157,7 +180,7 @@ class Spot:
     """One test: can `p` and `q`, then `z`, make `goal`? `chain` leads from the goal back out to the target."""
 
     path: Path
-    chain: tuple[_Branch, ...]
+    chain: tuple[Branch, ...]
     p: int
     q: int
     z: int
@@ -165,7 +188,7 @@ class Spot:
     limit: int
 
     @property
-    def formed(self) -> tuple[int, str, int] | None:
+    def formed(self) -> Operation | None:
         return self.chain[-1].formed if self.chain else None
 
     @property
@@ -174,7 +197,7 @@ class Spot:
 
     @property
     def hit(self) -> bool:
-        return _meets(self.p, self.q, self.z, self.goal, self.limit)
+        return meets(self.p, self.q, self.z, self.goal, self.limit)
 
     @property
     def headline(self) -> str:
@@ -197,16 +220,23 @@ class Spot:
         return text
 
 
-def _spots_below(branch: _Branch, at: Path, chain: tuple[_Branch, ...], limit: int) -> Iterator[Spot]:
+def tests_below(numbers: Numbers, goal: int, limit: int, path: Path, chain: tuple[Branch, ...]) -> list[Spot]:
+    """The tests below some steps: of two numbers with what the others gave, or of three."""
+    if len(numbers) == 2:
+        p, q = numbers
+        return [Spot(path, chain, p, q, chain[-1].z, goal, limit)]
+    return [Spot((*path, at), chain, *turn, goal, limit) for at, turn in enumerate(_turns(numbers))]
+
+
+def _spots_below(branch: Branch, at: Path, chain: tuple[Branch, ...], limit: int) -> Iterator[Spot]:
     chain = (*chain, branch)
     if branch.formed:
-        p, q = branch.rest
-        yield Spot(at, chain, p, q, branch.z, branch.need, limit)
+        yield from tests_below(branch.rest, branch.need, limit, at, chain)
     else:
         yield from walk(branch.rest, branch.need, limit, at, chain)
 
 
-def walk(numbers: Numbers, goal: int, limit: int, path: Path = (), chain: tuple[_Branch, ...] = ()) -> Iterator[Spot]:
+def walk(numbers: Numbers, goal: int, limit: int, path: Path = (), chain: tuple[Branch, ...] = ()) -> Iterator[Spot]:
     """The places in order up to the first hit; outer last steps that lead nowhere are too long to enter."""
     if len(numbers) == 3:
         for index, turn in enumerate(_turns(numbers)):
@@ -215,119 +245,9 @@ def walk(numbers: Numbers, goal: int, limit: int, path: Path = (), chain: tuple[
             if spot.hit:
                 return
         return
-    for index, branch in enumerate(_branches(numbers, goal, limit)):
+    for index, branch in enumerate(branches_of(numbers, goal, limit)):
         live = _live(branch, limit)
         if live or len(numbers) == 4:
             yield from _spots_below(branch, (*path, index), chain, limit)
         if live:
             return
-
-
-def find(numbers: Numbers, target: int, limit: int, headline: str) -> Spot | None:
-    """The place with that headline, found branch by branch; None if there is none."""
-    steps, colon, _ = headline.partition(":")
-    path: Path = ()
-    chain: tuple[_Branch, ...] = ()
-    goal, z = target, 0
-    for text in steps.split(",") if colon else ():
-        branches = _branches(numbers, goal, limit) if len(numbers) > 3 else ()
-        at = next((index for index, branch in enumerate(branches) if branch.text == text), None)
-        if at is None:
-            return None
-        branch = branches[at]
-        path, chain, numbers = (*path, at), (*chain, branch), branch.rest
-        goal, z = branch.need, branch.z
-    if len(numbers) > 3:
-        return None
-    if len(numbers) == 2:
-        spots = [Spot(path, chain, *numbers, z, goal, limit)]
-    else:
-        spots = [Spot((*path, at), chain, *turn, goal, limit) for at, turn in enumerate(_turns(numbers))]
-    return next((spot for spot in spots if spot.headline == headline), None)
-
-
-class _Term(NamedTuple):
-    """An expression and its outermost operation ("" for a number)."""
-
-    text: str
-    op: str = ""
-
-
-def _join(left: _Term, op: str, right: _Term) -> _Term:
-    """One expression from two, with the brackets it needs (a compound right side always has them)."""
-    if len(op) == 2:
-        left, right, op = right, left, op[1]
-    first = f"({left.text})" if left.op in ("+", "-") and op in ("*", "/") else left.text
-    return _Term(f"{first}{op}{f'({right.text})' if right.op else right.text}", op)
-
-
-class Claim(NamedTuple):
-    """A pair's operation and how its value is then combined with the third number."""
-
-    pair_op: str
-    op: str
-
-    def text(self, spot: Spot) -> str:
-        pair = _join(_Term(str(spot.p)), self.pair_op, _Term(str(spot.q)))
-        return _join(pair, self.op, _Term(str(spot.z))).text
-
-    def value(self, spot: Spot) -> int | None:
-        """What the claim really comes to, if every step is a whole number."""
-        first = _apply(spot.p, self.pair_op, spot.q)
-        return None if first is None else _apply(first, self.op, spot.z)
-
-
-def claims(spot: Spot) -> Iterator[Claim]:
-    """Every claim about a place whose steps are whole numbers, true or not."""
-    claims = (Claim(pair_op, op) for pair_op in "+-*/" for op in ("+", "-", "*", "/", "r-", "r/"))
-    return (claim for claim in claims if claim.value(spot) is not None)
-
-
-def true_claim(spot: Spot) -> Claim:
-    """The first match of a hit, in the order in which it is written."""
-    values, needs = spot.lists
-    return next(Claim(pair_op, op) for op, need in needs.items() for pair_op, value in values.items() if value == need)
-
-
-def expression(spot: Spot, claim: Claim) -> str:
-    """The whole expression of a place and a claim, out to the target."""
-    z = _Term(str(spot.z))
-    if spot.formed:
-        x, op, y = spot.formed
-        z = _join(_Term(str(x)), op, _Term(str(y)))
-    term = _join(_join(_Term(str(spot.p)), claim.pair_op, _Term(str(spot.q))), claim.op, z)
-    for branch in reversed(spot.chain):
-        if not branch.formed:
-            term = _join(term, branch.op, _Term(str(branch.z)))
-    return term.text
-
-
-def check_block(spot: Spot, claim: Claim) -> Block:
-    """Works a claim out step by step, ``12*8=96+1=97+3=100``, up to the target or the first step that fails."""
-    first, value = _apply(spot.p, claim.pair_op, spot.q), claim.value(spot)
-    assert first is not None and value is not None
-    work = f"{spot.chain[-1].text} " if spot.formed else ""
-    work += f"{spot.p}{claim.pair_op}{spot.q}={first}"
-    work += f" {spot.z}{claim.op[1]}{first}={value}" if len(claim.op) == 2 else f"{claim.op}{spot.z}={value}"
-    if value != spot.goal:
-        return Block("check", f"{work} not {spot.goal}", f"wrong {spot.headline}")
-    for branch in reversed(spot.chain):
-        if not branch.formed:
-            after = _apply(value, branch.op, branch.z)
-            assert after is not None
-            reversed_step = f" {branch.z}{branch.op[-1]}{value}={after}"
-            work += reversed_step if len(branch.op) == 2 else f"{branch.op}{branch.z}={after}"
-            value = after
-    return Block("check", work, f"{expression(spot, claim)} ok")
-
-
-def test_block(spot: Spot) -> Block:
-    summary = true_claim(spot).text(spot) if spot.hit else "no"
-    return Block(spot.headline, spot.thoughts(*spot.lists), summary)
-
-
-def list_block(data: Data) -> Block:
-    """The first block: the numbers as given, then largest first."""
-    numbers = data["numbers"]
-    ordered = sorted(numbers, reverse=True)
-    return Block(f"make {data['target']}", ",".join(map(str, numbers)), ",".join(map(str, ordered)))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponder.errors import ProblemError
-from ponder.tasks.countdown import COUNTDOWN, MOST_SLIPS
+from ponder.tasks.countdown import COUNTDOWN
+from ponder.tasks.countdown_thoughts import MOST_SLIPS
 from ponder.types import Block, Problem, Style
 
 THINKING = (Style.CLEAN, Style.CORRECTED, Style.WANDERING)
@@ -192,59 +193,86 @@ def test_demonstrations(level: int, style: Style) -> None:
         assert COUNTDOWN.grade(problem, problem.answer).score == 1.0
         checks = COUNTDOWN.check_blocks(problem, shown.blocks)
         wrong = [at for at, check in enumerate(checks) if not check.valid]
-        slips = range(1, MOST_SLIPS + 1) if style is Style.CORRECTED else range(1)
-        assert len(wrong) in slips, (problem.data, shown.blocks, checks)
-        assert all(check.winnable for check in checks)
+        assert bool(wrong) == (style is Style.CORRECTED), (problem.data, shown.blocks, checks)
+        assert all(check.winnable for check in checks if check.winnable is not None)
+        slips = [at for at in wrong if checks[at].note in ("no true match", "the lists are wrong")]
+        assert len(slips) <= MOST_SLIPS
         for at in wrong:
-            after = shown.blocks[at + 1]
-            assert after.headline in ("check", f"make {problem.data['target']}")
+            # Found out at once, or after some tests of a step that is wrong.
+            rest = shown.blocks[at + 1 :]
+            found = next(one for one in rest if one.headline in ("check", f"make {problem.data['target']}"))
+            assert checks[shown.blocks.index(found)].valid
+            assert at not in slips or rest[0] == found
         if style is Style.DIRECT:
             assert shown.blocks == ()
         else:
             assert shown.blocks[-1].summary == f"{shown.answer} ok"
         sizes += [tokens(block) for block in shown.blocks]
     if sizes:
-        assert max(sizes) <= (48 if level <= 2 else 64)
-        assert level > 2 or sorted(sizes)[int(0.95 * len(sizes))] <= 40
+        assert max(sizes) <= (160 if level <= 3 else 240)
+        assert sorted(sizes)[int(0.95 * len(sizes))] <= (80 if level <= 3 else 120)
 
 
 def test_thoughts_are_short() -> None:
     totals = [
         sum(map(tokens, COUNTDOWN.demonstrate(problem, Random(0), Style.CLEAN).blocks)) for problem in drawn(2, 200)
     ]
-    assert sum(totals) / len(totals) <= 400
+    assert sum(totals) / len(totals) <= 480
 
 
 def test_full_search_solves_level_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Testing every place in order, none passed over: always solved, mostly within 1000 tokens."""
-    monkeypatch.setattr("ponder.tasks.countdown._SKIPS", dict.fromkeys(THINKING, (0.0,)))
+    """Testing every place in order, none passed over: always solved, mostly within 1300 tokens."""
+    monkeypatch.setattr("ponder.tasks.countdown_thoughts._SKIPS", dict.fromkeys(THINKING, (0.0,)))
     totals = []
     for problem in drawn(2, 200):
         shown = COUNTDOWN.demonstrate(problem, Random(0), Style.WANDERING)
         assert COUNTDOWN.grade(problem, shown.answer).right
         totals.append(sum(map(tokens, shown.blocks)))
-    assert sum(total <= 1000 for total in totals) >= 0.9 * len(totals)
+    assert sum(total <= 1300 for total in totals) >= 0.9 * len(totals)
 
 
 def test_check_blocks_by_hand() -> None:
     start = Block("make 98", "12,8,5,3", "12,8,5,3")
+    by_twelve = Block("98 by 12", "8-2=6 9-1=8 8+2=10 9+1+1=11", "86+12 110-12")
+    by_three = Block("98 by 3", "8-3=5 9-0=9 8+3=11 9+0+1=10 8*3=24 9*3+2=29", "95+3 101-3 294/3")
+    right = Block(
+        "check", "12*8 2*8=16 1*8+1=9 96 96+5 6+5=11 9+0+1=10 101 101-3 11-3=8 10-0-1=9 1-0-1=0 98", "12*8+5-3 ok"
+    )
     blocks = (
         start,
+        by_twelve,
         Block("86+12:8,5;3", "+13-3*40;+83-89/258", "no"),
+        Block("98 by 3", "8-3=5 9-0=8 8+3=11 9+0+1=10 8*3=24 9*3+2=29", "85+3 101-3 294/3"),
+        Block("85+3:12,8;5", "+20-4*96;+80-90", "12*8-5"),
+        Block("check", "12*8 2*8=16 1*8+1=9 96 96-5 6-5=1 9-0=9 91 not 85", "wrong 85+3:12,8;5"),
+        by_three,
         Block("101-3:12,8;5", "+20-4*96;+96", "12*8+5"),
-        Block("check", "12*8=96+5=101-3=98", "12*8+5-3 ok"),
+        right,
         Block("86+12:8,5;3", "+13-3*40;+83-89/258", "no"),
-        Block("101-3:12,5;8", "+17-7*60;+93-109", "12*5+8"),
-        Block("check", "12*5=60+8=68 not 101", "wrong 101-3:12,5;8"),
-        Block("100-3:8,5;12", "+13-3*40;+89-113", "no"),
-        Block("101-3:8,5;12", "+13-3*40;+89-113", "no"),
+        by_twelve,
+        Block("98 by 4", "", ""),
+        Block("5 and 3", "", "5+3=8 5-3=2 5*3=15"),
+        Block("5-3=2:12,8", "+20-4*96;+96", "12*8+2"),
         start,
     )
     checks = COUNTDOWN.check_blocks(SMALL, blocks)
-    notes = ["", "", "", "", "goes back", "no true match", "", "no such test: a number or a step is wrong"]
-    assert [check.note for check in checks] == [*notes, "", "the numbers were listed before"]
+    wrong_step = ["a step is worked out wrongly", "no such test: a number or a step is wrong"]
+    notes = ["", "", "", *wrong_step, "", "", "", "", "goes back", "goes back"]
+    assert [check.note for check in checks][:-1] == [*notes, "no such opening: a number or a step is wrong", "", ""]
+    assert checks[-1].note == "the numbers were listed before"
     assert [check.valid for check in checks] == [not check.note for check in checks]
-    assert all(check.winnable for check in checks[:4]) and checks[7].winnable is None
+    assert checks[8].winnable and checks[4].winnable is None and checks[5].winnable
+
+
+def test_a_check_of_what_no_search_would_write() -> None:
+    """A test with wrong numbers is not valid; what is then checked there is, if the sums are."""
+    for headline, claim, check, ok in (
+        ("95+3:12,8;1", "12*8-1", "12*8 2*8=16 1*8+1=9 96 96-1 6-1=5 9-0=9 95 95+3 5+3=8 9+0=9 98", "12*8-1+3 ok"),
+        ("8*5=30:12,3", "12*3-30", "8*5=40 not 30", "wrong 8*5=30:12,3"),
+        ("9/5=3:12,8", "12*8+3", "9/5=3", "ok"),
+    ):
+        check_of = COUNTDOWN.check_blocks(SMALL, (Block(headline, "", claim), Block("check", check, ok)))
+        assert [one.valid for one in check_of] == [False, ok != "ok"]
 
 
 def test_winnable_ends_when_the_last_hit_is_passed() -> None:
@@ -256,7 +284,22 @@ def test_winnable_ends_when_the_last_hit_is_passed() -> None:
 
 
 PIECES = st.text(alphabet="0123456789+-*/,;:()r= yesnocheckmakewrong", max_size=30) | st.text(max_size=20)
-HEADLINES = PIECES | st.sampled_from(["check", "make 98", "101-3:12,8;5", "5-3=2:12,8", "12,8;5", "5-3=2:12,8;2", ":"])
+HEADLINES = PIECES | st.sampled_from(
+    [
+        "98 by 3",
+        "5 and 3",
+        "96+2:8,8;0",
+        "0/0=0:1,0",
+        "0r/5,1*0:3,0;0",
+        "check",
+        "make 98",
+        "101-3:12,8;5",
+        "5-3=2:12,8",
+        "12,8;5",
+        "5-3=2:12,8;2",
+        ":",
+    ]
+)
 SUMMARIES = PIECES | st.sampled_from(["no", "12*8+5", "12*8+2", "12*8+5-3 ok", "8/12+5", "wrong 101-3:12,8;5"])
 
 

@@ -1,0 +1,255 @@
+"""Countdown's blocks as they are written: steps opened, tests, checks, and what their headlines say when read."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from ponder.interfaces import Data
+from ponder.tasks.countdown_search import (
+    Branch,
+    Numbers,
+    Operation,
+    Path,
+    Spot,
+    apply,
+    branches_of,
+    formed_first,
+    last_step,
+    tests_below,
+)
+from ponder.tasks.working import worked
+from ponder.types import Block
+
+_STEP = re.compile(r"([0-9]{1,6})(r?[-+*/])([0-9]{1,6})(?:=([0-9]{1,6}))?")
+_PAIR = re.compile(r"([0-9]{1,6}),([0-9]{1,6})(?:;([0-9]{1,6}))?")
+
+
+class _Depth(NamedTuple):
+    """Where some last steps lead: what is left to make which goal of."""
+
+    numbers: Numbers
+    goal: int
+    limit: int
+    path: Path = ()
+    chain: tuple[Branch, ...] = ()
+
+    def enter(self, at: int) -> "_Depth":
+        """One step deeper."""
+        branch = self.branches[at]
+        return _Depth(branch.rest, branch.need, self.limit, (*self.path, at), (*self.chain, branch))
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        return branches_of(self.numbers, self.goal, self.limit) if len(self.numbers) > 3 else ()
+
+    @property
+    def openings(self) -> "list[Opening]":
+        """In order."""
+        found = groupby(enumerate(self.branches), lambda one: (one[1].formed or (one[1].z,))[::2])
+        return [Opening(self, tuple(some)) for _, some in found]
+
+
+class Opening(NamedTuple):
+    """The last steps of one number, or what one pair gives: worked out before they stand in headlines."""
+
+    depth: _Depth
+    steps: tuple[tuple[int, Branch], ...]
+    """With their places among all steps there."""
+
+    @property
+    def path(self) -> Path:
+        """The last place that it opens."""
+        return (*self.depth.path, self.steps[-1][0])
+
+    @property
+    def headline(self) -> str:
+        first = self.steps[0][1]
+        words = f"{first.formed[0]} and {first.formed[2]}" if first.formed else f"{self.depth.goal} by {first.z}"
+        return ":".join([*[",".join(branch.text for branch in self.depth.chain)] * bool(self.depth.chain), words])
+
+    def columns(self) -> dict[int, str]:
+        """The working of each step that has one and does not say it all itself, as ``5-3=2`` does."""
+        ways = {at: branch.working(self.depth.goal) for at, (_, branch) in enumerate(self.steps)}
+        found = {at: _columns(*way) for at, way in ways.items() if way}
+        return {at: columns for at, columns in found.items() if columns != self.steps[at][1].text}
+
+    def block(self, columns: Mapping[int, str] | None = None, branches: Sequence[Branch] | None = None) -> Block:
+        """As it is, or with a slip in the columns that leads to other steps."""
+        steps = branches or [branch for _, branch in self.steps]
+        work = self.columns() if columns is None else columns
+        return Block(self.headline, " ".join(work.values()), " ".join(step.text for step in steps))
+
+    def mistaken(self, at: int, wrong: int) -> tuple[list[Branch], list[Spot]]:
+        """Its steps with a wrong number at one of them, and the tests that this one leads to."""
+        steps = [branch for _, branch in self.steps]
+        steps[at] = branch = steps[at].but(wrong)
+        chain = (*self.depth.chain, branch)
+        return steps, tests_below(branch.rest, branch.need, self.depth.limit, (), chain) if len(branch.rest) < 4 else []
+
+
+def _columns(a: int, op: str, b: int) -> str:
+    """The columns of an operation without operands and result, which stand beside them; a small one is whole, and so
+    is a product that would need two lines."""
+    if op == "*" and min(a, b) > 9:
+        return f"{a}*{b}={a * b}"
+    words = worked(a, op, b)[0].split(" ")
+    return words[0] if len(words) == 1 else " ".join(words[1:-1])
+
+
+def openings(numbers: Numbers, target: int, limit: int, spot: Spot) -> Iterator[Opening]:
+    """Those that lead to a place, the outermost first."""
+    depth = _Depth(numbers, target, limit)
+    for at in spot.path[: len(spot.chain)]:
+        yield next(one for one in depth.openings if at in dict(one.steps))
+        depth = depth.enter(at)
+
+
+def _descend(numbers: Numbers, target: int, limit: int, steps: str) -> _Depth | None:
+    """Where the steps of a headline lead; None if there are no such steps."""
+    depth = _Depth(numbers, target, limit)
+    for text in steps.split(",") if steps else ():
+        at = next((index for index, branch in enumerate(depth.branches) if branch.text == text), None)
+        if at is None:
+            return None
+        depth = depth.enter(at)
+    return depth
+
+
+def find_opening(numbers: Numbers, target: int, limit: int, headline: str) -> Opening | None:
+    """The opening with that headline; None if there is none."""
+    depth = _descend(numbers, target, limit, headline.rpartition(":")[0])
+    return next((one for one in depth.openings if one.headline == headline), None) if depth else None
+
+
+def find(numbers: Numbers, target: int, limit: int, headline: str) -> Spot | None:
+    """The place with that headline, found branch by branch; None if there is none."""
+    steps, colon, _ = headline.partition(":")
+    depth = _descend(numbers, target, limit, steps if colon else "")
+    if depth is None or len(depth.numbers) > 3:
+        return None
+    spots = tests_below(depth.numbers, depth.goal, limit, depth.path, depth.chain)
+    return next((spot for spot in spots if spot.headline == headline), None)
+
+
+def supposed(target: int, limit: int, headline: str) -> Spot | None:
+    """What a headline says, true or not, so that what is claimed there can be checked; None for other text."""
+    steps, colon, tested = headline.rpartition(":")
+    chain: list[Branch] = []
+    goal, formed = target, False
+    for text in steps.split(",") if colon else ():
+        found = _STEP.fullmatch(text)
+        if not found or formed:
+            return None
+        a, op, b, value = int(found[1]), found[2], int(found[3]), found[4]
+        chain.append(formed_first(a, op, b, int(value), goal, ()) if value else last_step(a, op, b, ()))
+        goal, formed = chain[-1].need, bool(value)
+    pair = _PAIR.fullmatch(tested)
+    if not pair or (pair[3] is None) != formed or int(pair[1]) < int(pair[2]):
+        return None
+    z = chain[-1].z if formed else int(pair[3])
+    spot = Spot((), tuple(chain), int(pair[1]), int(pair[2]), z, goal, limit)
+    return spot if spot.headline == headline else None
+
+
+class _Term(NamedTuple):
+    """An expression and its outermost operation ("" for a number)."""
+
+    text: str
+    op: str = ""
+
+
+def _join(left: _Term, op: str, right: _Term) -> _Term:
+    """One expression from two, with the brackets it needs (a compound right side always has them)."""
+    if len(op) == 2:
+        left, right, op = right, left, op[1]
+    first = f"({left.text})" if left.op in ("+", "-") and op in ("*", "/") else left.text
+    return _Term(f"{first}{op}{f'({right.text})' if right.op else right.text}", op)
+
+
+class Claim(NamedTuple):
+    """A pair's operation and how its value is then combined with the third number."""
+
+    pair_op: str
+    op: str
+
+    def text(self, spot: Spot) -> str:
+        pair = _join(_Term(str(spot.p)), self.pair_op, _Term(str(spot.q)))
+        return _join(pair, self.op, _Term(str(spot.z))).text
+
+    def value(self, spot: Spot) -> int | None:
+        """What the claim really comes to, if every step is a whole number."""
+        first = apply(spot.p, self.pair_op, spot.q)
+        return None if first is None else apply(first, self.op, spot.z)
+
+
+def claims(spot: Spot) -> Iterator[Claim]:
+    """Every claim about a place whose steps are whole numbers, true or not."""
+    claims = (Claim(pair_op, op) for pair_op in "+-*/" for op in ("+", "-", "*", "/", "r-", "r/"))
+    return (claim for claim in claims if claim.value(spot) is not None)
+
+
+def true_claim(spot: Spot) -> Claim:
+    """The first match of a hit, in the order in which it is written."""
+    values, needs = spot.lists
+    return next(Claim(pair_op, op) for op, need in needs.items() for pair_op, value in values.items() if value == need)
+
+
+def expression(spot: Spot, claim: Claim) -> str:
+    """The whole expression of a place and a claim, out to the target."""
+    z = _Term(str(spot.z))
+    if spot.formed:
+        x, op, y = spot.formed
+        z = _join(_Term(str(x)), op, _Term(str(y)))
+    term = _join(_join(_Term(str(spot.p)), claim.pair_op, _Term(str(spot.q))), claim.op, z)
+    for branch in reversed(spot.chain):
+        if not branch.formed:
+            term = _join(term, branch.op, _Term(str(branch.z)))
+    return term.text
+
+
+def _ordered(a: int, op: str, b: int) -> Operation:
+    """An operation with its operands as they stand in it."""
+    return (b, op[1], a) if len(op) == 2 else (a, op, b)
+
+
+def _full(a: int, op: str, b: int) -> str:
+    """An operation worked through to its result; of a division it is the result that is looked at."""
+    return f"{a}/{b}={a // b}" if op == "/" else worked(a, op, b)[0]
+
+
+def check_block(spot: Spot, claim: Claim, target: int) -> Block | None:
+    """Works a claim out step by step, up to the target or the first step that does not come to what it should.
+
+    ``12*8 2*8=16 1*8+1=9 96 96+1 6+1=7 9+0=9 97 97+3 ...``; None where a step cannot be done in whole numbers.
+    """
+    steps = [(*spot.formed, spot.z)] if spot.formed else []
+    first, value = apply(spot.p, claim.pair_op, spot.q), claim.value(spot)
+    if first is None or value is None:
+        return None
+    steps += [(spot.p, claim.pair_op, spot.q, first), (*_ordered(first, claim.op, spot.z), spot.goal)]
+    goals = [target, *(branch.need for branch in spot.chain)]
+    for branch, goal in reversed(list(zip(spot.chain, goals, strict=False))):
+        if not branch.formed:
+            steps.append((*_ordered(branch.need, branch.op, branch.z), goal))
+    work: list[str] = []
+    for a, op, b, wanted in steps:
+        found = apply(a, op, b)
+        if found is None:
+            return None
+        work.append(_full(a, op, b))
+        if found != wanted:
+            return Block("check", " ".join([*work, "not", str(wanted)]), f"wrong {spot.headline}")
+    return Block("check", " ".join(work), f"{expression(spot, claim)} ok")
+
+
+def test_block(spot: Spot) -> Block:
+    summary = true_claim(spot).text(spot) if spot.hit else "no"
+    return Block(spot.headline, spot.thoughts(*spot.lists), summary)
+
+
+def list_block(data: Data) -> Block:
+    """The first block: the numbers as given, then largest first."""
+    numbers = data["numbers"]
+    ordered = sorted(numbers, reverse=True)
+    return Block(f"make {data['target']}", ",".join(map(str, numbers)), ",".join(map(str, ordered)))
