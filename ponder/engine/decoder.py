@@ -5,6 +5,7 @@ there; for our own networks kernels that are compiled for this processor do the 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -36,6 +37,10 @@ class Decoder(Protocol):
         """Which one it is, and why."""
         ...
 
+    def alone(self) -> AbstractContextManager[None]:
+        """What a step runs in: torch has the threads that are of use to this decoder."""
+        ...
+
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """Reads new tokens behind known ones: their spans, and after the last one of each (n, hidden) and the logits
         (n, V)."""
@@ -59,6 +64,10 @@ class TorchDecoder:
 
     network: Causal
     why: str
+
+    def alone(self) -> AbstractContextManager[None]:
+        """See `Decoder`: all of them."""
+        return nullcontext()
 
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """See `Decoder`: one padded pass."""

@@ -173,6 +173,10 @@ class Scheduler:
     @torch.inference_mode()
     def step(self) -> None:
         """Give free rows to waiting jobs, and decode one token for every row."""
+        with self.decoder.alone():
+            self._step()
+
+    def _step(self) -> None:
         self._drop_cancelled()
         self._admit()
         self._arrange()

@@ -1,6 +1,7 @@
 """The decoder of compiled kernels: tells them where everything stands."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -61,12 +62,26 @@ class NativeDecoder:
         self._sizes = np.array([*size, shape.vocab_size])
         self._work, self._group = passes.scratch_size(*size), heads // kv_heads
         self._rooms, self._threads = list[_Room](), ThreadPoolExecutor(thread_name_prefix="decoder")
+        self._most: int | None = None
+        """Threads that there are for kernels while torch has one."""
         self._standing: tuple[Slots | None, int, int] = (None, 0, 0)
         """For which slots, at how many changes, and where, the lanes were laid out."""
         self._table = torch.zeros(0, dim)
         self._hidden, self._logits = torch.zeros(0, shape.hidden_size), torch.zeros(0, shape.vocab_size)
         padded = -(-shape.vocab_size // LANES) * LANES
         self._masked, self._chances = np.zeros(padded, np.float32), np.zeros(padded)
+
+    @contextlib.contextmanager
+    def alone(self) -> Generator[None]:
+        """See `Decoder`: a thread of OpenMP's that has done its part of one of torch's operations spins for some 10
+        ms, on the core that these kernels' second thread needs."""
+        self._most = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self._most)
+            self._most = None
 
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """See `Decoder`: a lane for each new token."""
@@ -147,7 +162,7 @@ class NativeDecoder:
             positions = torch.arange(-(-most // POSITIONS) * POSITIONS)
             cos, sin = (turn[0, :, 0] for turn in self.network.turn(positions[None]))
             self._table = torch.cat((cos[:, :half], sin[:, half:]), dim=1)
-        parts = _parts(lanes[:, passes.KEYS], min(torch.get_num_threads(), -(-len(lanes) // SHARE)))
+        parts = _parts(lanes[:, passes.KEYS], min(self._most or torch.get_num_threads(), -(-len(lanes) // SHARE)))
         while len(self._rooms) < len(parts):
             self._rooms.append(_Room(torch.zeros(self._work), torch.zeros(self._group, 0)))
         layers, ends, eps = *self._where(), self.network.shape.rms_norm_eps
