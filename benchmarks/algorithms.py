@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.gains import Exam, Score, accuracy, add_exam, bar, change, examine, percent, points, score
-from benchmarks.page import commit, place, table
+from benchmarks.page import commit, publish, table
 from ponder.cli import output
 from ponder.cli.recipe import checked, read_recipe
 from ponder.errors import ConfigError, TrainingError
@@ -39,7 +39,9 @@ from ponder.train.rounds import RLConfig
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "algorithms.json"
 NAME = "algorithms"
-PROCESSES = ("off", "exact", "head")
+BLAME = "blame"
+"""In place of a process term: what is worse than its group pays with its first bad block alone, which grpo can."""
+PROCESSES = ("off", "exact", "head", BLAME)
 RECORDS, STOPPED = "records.jsonl", "stopped.json"
 MOST_ROUNDS = 1_000_000
 """More than the tokens allow."""
@@ -78,6 +80,8 @@ def refusal(variant: Variant, head: bool) -> str:
     """Why a pair cannot be, in a sentence; nothing where it can."""
     if variant.algorithm == "star" and variant.process != "off":
         return "star imitates right thoughts and weighs none of them: a process term would change nothing it learns"
+    if variant.process == BLAME and variant.algorithm != "grpo":
+        return f"{variant.algorithm} has no option to let one block pay for a rollout"
     if variant.process == "head" and not head:
         return "the model has no reward head that could rate blocks: train one with `ponder train reward`"
     return ""
@@ -97,9 +101,19 @@ def variants(algorithms: Sequence[str], processes: Sequence[str], head: bool) ->
 
 
 def config_of(base: Mapping[str, Any], variant: Variant, seed: int, recipe: Path | None = None) -> RLConfig:
-    """A run's settings; the recipe's options are for its own algorithm alone."""
-    own = base.get("options", {}) if variant.algorithm == base.get("algorithm", "grpo") else {}
-    return checked(RLConfig, {**base, **variant._asdict(), "options": own, "seed": seed}, recipe)
+    """A run's settings; the recipe's options are for its own algorithm alone, and what pays is the variant's."""
+    own = dict(base.get("options", {})) if variant.algorithm == base.get("algorithm", "grpo") else {}
+    if variant.algorithm == "grpo":
+        own["blame"] = "block" if variant.process == BLAME else "rollout"
+    process = "off" if variant.process == BLAME else variant.process
+    varied = {"algorithm": variant.algorithm, "process": process, "options": own, "seed": seed}
+    return checked(RLConfig, {**base, **varied}, recipe)
+
+
+def variant_of(config: Mapping[str, Any]) -> Variant:
+    """Which one a run's settings are."""
+    blames = config.get("options", {}).get("blame") == "block"
+    return Variant(config["algorithm"], BLAME if blames else config["process"])
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -188,8 +202,7 @@ def gathered(out: Path, like: RLConfig, exam: Exam, start: Score) -> list[Finish
         told = score(read_records(path), digest(end_of(folder)), exam)
         if {task: set(values) for task, values in told.right.items()} == asked:
             rounds = [record for record in Run(folder).metrics() if "degenerate" in record]
-            variant = Variant(config["algorithm"], config["process"])
-            found.append(Finished(variant, config["seed"], folder, told, rounds))
+            found.append(Finished(variant_of(config), config["seed"], folder, told, rounds))
     order = [Variant(algorithm, process) for algorithm in ALGORITHMS for process in PROCESSES]
     return sorted(found, key=lambda one: (order.index(one.variant), one.seed))
 
@@ -335,8 +348,7 @@ def main() -> None:
                 found = summary(gathered(given.out, like, exam, start), start, settings)
                 text = section(found)
                 if not given.dry:
-                    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-                    place(NAME, text)
+                    publish(found, RESULTS, NAME, text)
     print(text)
 
 

@@ -10,7 +10,6 @@ A training that is finished is not done again, one that was killed goes on.
 
 import argparse
 import filecmp
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import yaml
 
 from benchmarks.gains import Exam, Score, accuracy, add_exam, bar, change, examine, percent, points
-from benchmarks.page import commit, place, table
+from benchmarks.page import commit, publish, table
 from ponder.cli import output
 from ponder.cli.recipe import checked, read_recipe
 from ponder.errors import ConfigError
@@ -219,8 +218,7 @@ def main() -> None:
     found["command"] = "python -m benchmarks.demonstrations " + " ".join(f"--run {folder}" for folder in given.run)
     text = section(found)
     if not given.dry:
-        RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        place(NAME, text)
+        publish(found, RESULTS, NAME, text)
     print(text)
 
 

@@ -1,8 +1,10 @@
 """README.md beside this file: `benchmarks.engine` writes its beginning, the others a section each, between marks."""
 
+import json
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).parent / "README.md"
 FIRST = "\n<!-- "
@@ -28,6 +30,12 @@ def placed(page: str, name: str, text: str) -> str:
         before, rest = page.split(first, 1)
         return before + whole + rest.split(last, 1)[1]
     return page.rstrip("\n") + "\n\n" + whole + "\n"
+
+
+def publish(found: Mapping[str, Any], results: Path, name: str, text: str) -> None:
+    """Write results, and their section in its place."""
+    results.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    place(name, text)
 
 
 def commit() -> str:

@@ -1,5 +1,6 @@
 """The comparison of algorithms runs what can be, once, and tells it in one table."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ TINY = {
     "samples": 2,
     "learning_rate": 1e-3,
     "shown": 0,
+    "options": {"blame": "block"},
 }
 
 
@@ -32,11 +34,14 @@ def test_runs_are_made_once_and_told_in_one_table(micro_checkpoint: Path, tmp_pa
     recipe.write_text(yaml.safe_dump(TINY), encoding="utf-8")
     words = ["--model", str(micro_checkpoint), "--recipe", str(recipe), "--out", str(out), "--tokens", "300"]
     words += ["--task", "multiplication:1", "--n", "3", "--samples", "2", "--algorithms", "grpo,star"]
-    words += ["--process", "off,exact,head", "--seeds", "0"]
+    words += ["--process", "off,exact,head,blame", "--seeds", "0"]
     first = table(*words)
     rows = [line.split(" | ")[:3] for line in first.splitlines() if line.startswith(("| grpo", "| star"))]
-    assert [row[:2] for row in rows] == [["| grpo", "off"], ["| grpo", "exact"], ["| star", "off"]]
+    assert [row[:2] for row in rows] == [["| grpo", "off"], ["| grpo", "exact"], ["| grpo", "blame"], ["| star", "off"]]
     assert "Left out: star, exact: star imitates" in first and "Left out: grpo, head: the model has no reward" in first
+    configs = {path.parent.name: json.loads(path.read_text()) for path in out.glob("grpo-*/config.json")}
+    blames = [configs[f"grpo-{name}-0"]["options"]["blame"] for name in ("off", "exact", "blame")]
+    assert blames == ["rollout", "rollout", "block"]
     made = {path: path.stat().st_mtime_ns for path in out.glob("*/metrics.jsonl")}
-    assert len(made) == 3 and table(*words) == first
+    assert len(made) == 4 and table(*words) == first
     assert {path: path.stat().st_mtime_ns for path in made} == made, "a finished run was run again"
