@@ -74,12 +74,13 @@ class _Line(asyncio.Protocol):
                 self.heard.first[name] = now
                 del self.missing[name]
         parts.append(data)
-        if data.endswith(ENDS[0]):
+        if len(parts) == 1 and not data.startswith(b"HTTP/1.1 200"):
+            # First of all: a length of 250 looks like a stream's end.
+            self._end(f"refused: {data[9:12].decode(errors='replace')}")
+        elif data.endswith(ENDS[0]):
             tail = data if len(data) >= len(ENDS[1]) else b"".join(parts[-2:])
             if tail.endswith(ENDS[1]):
                 self._end("")
-        elif len(parts) == 1 and not data.startswith(b"HTTP/1.1 200"):
-            self._end(f"refused: {data[9:12].decode(errors='replace')}")
 
     def _end(self, why: str) -> None:
         if self.over and not self.over.done():
