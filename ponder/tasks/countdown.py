@@ -7,7 +7,7 @@ from random import Random
 from ponder.errors import AnswerUnreadable, ProblemError
 from ponder.interfaces import Data, Task
 from ponder.tasks.answers import plain
-from ponder.tasks.countdown_blocks import Claim, check_block, claims, find, find_opening, list_block, supposed
+from ponder.tasks.countdown_blocks import Claim, check_block, claims, find, find_openings, list_block, supposed
 from ponder.tasks.countdown_search import Path, Spot, ahead, solvable, state
 from ponder.tasks.countdown_thoughts import COMPLETE, demonstrate, first_answer, searched
 from ponder.types import Block, BlockCheck, Grade, Problem
@@ -32,7 +32,7 @@ class _Checker:
             return self._list(block)
         if block.headline == "check":
             return self._check(block)
-        return self._open(block) if " " in block.headline else self._test(block)
+        return self._test(block) if "," in block.headline.rpartition(":")[2] else self._open(block)
 
     def _result(self, note: str, winnable: bool | None) -> BlockCheck:
         # With more numbers the search leaves out some ways, so that finding none proves nothing.
@@ -48,12 +48,12 @@ class _Checker:
 
     def _open(self, block: Block) -> BlockCheck:
         self.claim = None
-        opening = find_opening(*self.state, block.headline)
-        if opening is None:
+        found = find_openings(*self.state, block.headline)
+        if not found:
             return self._result("no such opening: a number or a step is wrong", None)
-        note = "" if opening.path >= self.path[: len(opening.path)] else "goes back"
-        if block != opening.block():
-            note = "a step is worked out wrongly"
+        meant = [one for one in found if one.block() == block]
+        behind = all(one.path < self.path[: len(one.path)] for one in meant)
+        note = "a step is worked out wrongly" if not meant else "goes back" if behind else ""
         return self._result(note, ahead(*self.state, self.path))
 
     def _test(self, block: Block) -> BlockCheck:

@@ -1,8 +1,7 @@
 """Countdown's blocks as they are written: steps opened, tests, checks, and what their headlines say when read."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ponder.interfaces import Data
@@ -45,47 +44,45 @@ class _Depth(NamedTuple):
 
     @property
     def openings(self) -> "list[Opening]":
-        """In order."""
-        found = groupby(enumerate(self.branches), lambda one: (one[1].formed or (one[1].z,))[::2])
-        return [Opening(self, tuple(some)) for _, some in found]
+        """In order; a quotient has none."""
+        found = ((at, branch, branch.working(self.goal)) for at, branch in enumerate(self.branches))
+        return [Opening(self, at, branch, working) for at, branch, working in found if working]
 
 
 class Opening(NamedTuple):
-    """The last steps of one number, or what one pair gives: worked out before they stand in headlines."""
+    """A last step, or what a pair gives first: worked out before it stands in headlines."""
 
     depth: _Depth
-    steps: tuple[tuple[int, Branch], ...]
-    """With their places among all steps there."""
+    at: int
+    branch: Branch
+    working: Operation
 
     @property
     def path(self) -> Path:
-        """The last place that it opens."""
-        return (*self.depth.path, self.steps[-1][0])
+        """The place that it opens."""
+        return (*self.depth.path, self.at)
 
     @property
     def headline(self) -> str:
-        first = self.steps[0][1]
-        words = f"{first.formed[0]} and {first.formed[2]}" if first.formed else f"{self.depth.goal} by {first.z}"
-        return ":".join([*[",".join(branch.text for branch in self.depth.chain)] * bool(self.depth.chain), words])
+        chain = ",".join(branch.text for branch in self.depth.chain)
+        return (chain + ":" if chain else "") + "".join(map(str, self.working))
 
-    def columns(self) -> dict[int, str]:
-        """The working of each step that has one and does not say it all itself, as ``5-3=2`` does."""
-        ways = {at: branch.working(self.depth.goal) for at, (_, branch) in enumerate(self.steps)}
-        found = {at: _columns(*way) for at, way in ways.items() if way}
-        return {at: columns for at, columns in found.items() if columns != self.steps[at][1].text}
+    @property
+    def columns(self) -> str:
+        """The working."""
+        return _columns(*self.working)
 
-    def block(self, columns: Mapping[int, str] | None = None, branches: Sequence[Branch] | None = None) -> Block:
-        """As it is, or with a slip in the columns that leads to other steps."""
-        steps = branches or [branch for _, branch in self.steps]
-        work = self.columns() if columns is None else columns
-        return Block(self.headline, " ".join(work.values()), " ".join(step.text for step in steps))
+    def block(self) -> Block:
+        """As it is written."""
+        return Block(self.headline, self.columns, self.branch.text)
 
-    def mistaken(self, at: int, wrong: int) -> tuple[list[Branch], list[Spot]]:
-        """Its steps with a wrong number at one of them, and the tests that this one leads to."""
-        steps = [branch for _, branch in self.steps]
-        steps[at] = branch = steps[at].but(wrong)
+    def mistaken(self, columns: str, number: int) -> tuple[Block, list[Spot]]:
+        """The same with a wrong working, and the tests that follow from the number it gives."""
+        branch = self.branch.but(number)
         chain = (*self.depth.chain, branch)
-        return steps, tests_below(branch.rest, branch.need, self.depth.limit, (), chain) if len(branch.rest) < 4 else []
+        below = len(branch.rest) < 4
+        spots = tests_below(branch.rest, branch.need, self.depth.limit, (), chain) if below else []
+        return Block(self.headline, columns, branch.text), spots
 
 
 def _columns(a: int, op: str, b: int) -> str:
@@ -101,7 +98,7 @@ def openings(numbers: Numbers, target: int, limit: int, spot: Spot) -> Iterator[
     """Those that lead to a place, the outermost first."""
     depth = _Depth(numbers, target, limit)
     for at in spot.path[: len(spot.chain)]:
-        yield next(one for one in depth.openings if at in dict(one.steps))
+        yield from (one for one in depth.openings if one.at == at)
         depth = depth.enter(at)
 
 
@@ -116,10 +113,10 @@ def _descend(numbers: Numbers, target: int, limit: int, steps: str) -> _Depth | 
     return depth
 
 
-def find_opening(numbers: Numbers, target: int, limit: int, headline: str) -> Opening | None:
-    """The opening with that headline; None if there is none."""
+def find_openings(numbers: Numbers, target: int, limit: int, headline: str) -> list[Opening]:
+    """All that have this headline: the same sum can lead to a last step and to a pair's."""
     depth = _descend(numbers, target, limit, headline.rpartition(":")[0])
-    return next((one for one in depth.openings if one.headline == headline), None) if depth else None
+    return [one for one in depth.openings if one.headline == headline] if depth else []
 
 
 def find(numbers: Numbers, target: int, limit: int, headline: str) -> Spot | None:

@@ -8,8 +8,8 @@ A thought searches backwards from the target, one small exhaustive test a block,
   ``12*8+5``, else ``no``. ``r-`` and ``r/`` have the operands reversed: ``8r-20`` stands for 20-8.
 * ``5-3=2:12,8`` asks the same of the target itself, with 2 = 5-3 as the third number.
 * With five or six numbers several last steps stand before the colon, the outermost first: ``102*6,95+7:12,8;3``.
-* Before the first test of a number's last steps ``100 by 3`` works out what they are, digit by digit: the summary
-  ``97+3 103-3`` gives the headlines of the tests to come. ``5 and 3`` does the same for what a pair gives.
+* Before the first test of a last step a block works it out digit by digit: ``100-3``, ``10-3=7 10-0-1=9 1-0-1=0``,
+  ``97+3``. So does one for what a pair gives, ``12*8`` with ``12*8=96``. Each can be found from the block before it.
 
 The order is: last step (number from the largest down, then operation), then within it the three choices of the pair;
 after all last steps the pairs of pairs. So the place in the search, and what comes next, is readable from one headline.

@@ -15,7 +15,7 @@ from ponder.tasks.countdown_blocks import (
     test_block,
     true_claim,
 )
-from ponder.tasks.countdown_search import Spot, state, walk
+from ponder.tasks.countdown_search import Path, Spot, state, walk
 from ponder.tasks.working import columns_value, slip
 from ponder.types import Block, Demonstration, Problem, Style
 
@@ -28,7 +28,7 @@ MOST_SLIPS = 4
 """False matches in a corrected demonstration."""
 _MISSTEPS = (0, 1, 1, 2)
 """Last steps that are worked out wrongly in a corrected demonstration, where a false match shows it."""
-_MOST = 999
+_MOST, _ATTEMPTS = 999, 3
 
 
 def searched(data: Data) -> list[Spot]:
@@ -78,18 +78,16 @@ def _misstep(opening: Opening, target: int, rng: Random) -> list[Block]:
 
     Nothing where no wrong number leads to a match: then nothing in the thought would show that it was wrong.
     """
-    columns = opening.columns()
-    for at in rng.sample(list(columns), len(columns)):
-        wrong = slip(columns[at], rng)
-        number = columns_value(wrong) if wrong else None
-        if not wrong or not number or number > _MOST:
+    for _ in range(_ATTEMPTS):
+        columns = slip(opening.columns, rng)
+        number = columns_value(columns) if columns else None
+        if not columns or not number or number > _MOST:
             continue
-        steps, tests = opening.mistaken(at, number)
-        hit = next((index for index, spot in enumerate(tests) if spot.hit), None)
-        check = check_block(tests[hit], true_claim(tests[hit]), target) if hit is not None else None
+        block, spots = opening.mistaken(columns, number)
+        hit = next((index for index, spot in enumerate(spots) if spot.hit), None)
+        check = check_block(spots[hit], true_claim(spots[hit]), target) if hit is not None else None
         if check and hit is not None and not check.summary.endswith(" ok"):
-            columns[at] = wrong
-            return [opening.block(columns, steps), *(test_block(spot) for spot in tests[: hit + 1]), check]
+            return [block, *(test_block(spot) for spot in spots[: hit + 1]), check]
     return []
 
 
@@ -118,19 +116,19 @@ def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
     slips: dict[Spot, tuple[Block, Block]] = {}
     missteps = 0
     if style is Style.CORRECTED:
-        slips = _slips(walk[:-1], target, rng) if rng.random() < 0.9 else {}
+        slips = _slips(walk[:-1], target, rng) if rng.random() < 0.97 else {}
         missteps = rng.choice(_MISSTEPS) if end.chain else 0
     kept = {end.phase, *(spot.phase for spot in slips)}
     skip = rng.choice(_SKIPS[style])
     kept |= {phase for phase in dict.fromkeys(spot.phase for spot in walk) if rng.random() >= skip}
-    opened: list[str] = []
+    opened: list[Path] = []
     left = missteps
     for spot in walk:
         if spot.phase not in kept:
             continue
         for opening in openings(numbers, target, limit, spot):
-            if opening.headline not in opened:
-                opened.append(opening.headline)
+            if opening.path not in opened:
+                opened.append(opening.path)
                 wrong = _misstep(opening, target, rng) if left else []
                 left -= bool(wrong)
                 blocks += [*wrong, opening.block()]

@@ -1,8 +1,35 @@
 """What tests of training share: a tiny network that writes short blocks and an answer, made once."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from ponder.train.reward import RewardConfig
+
+Tiny = Callable[..., "RewardConfig"]
+"""Settings for a model, with others as arguments."""
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tiny:
+    """A reward run that is over in a moment."""
+    from ponder.train.reward import RewardConfig
+
+    usual: dict[str, Any] = {
+        "tasks": ("multiplication:1", "multiplication:2"),
+        "problems": 10,
+        "samples": 2,
+        "efforts": ("minimal",),
+        "held_out": 4,
+        "steps": 8,
+        "rows": 6,
+        "threads": 1,
+        "dtype": "float32",
+    }
+    return lambda model, **more: RewardConfig.model_validate({"model": str(model), **usual, **more})
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,12 @@
 """What one run sampled another one labels in its own way, without sampling or reading it again."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,25 +17,17 @@ from ponder.evaluate.calibration import measure
 from ponder.model.checkpoint import load_checkpoint
 from ponder.reward.boundary import Judged, Label
 from ponder.train.chunks import Chunks, Source, read_rollouts
-from ponder.train.reward import RewardConfig, run_reward
+from ponder.train.reward import run_reward
 from ponder.types import Effort, Split
 
-TINY: dict[str, Any] = {
-    "tasks": ("multiplication:1", "multiplication:2"),
-    "problems": 10,
-    "samples": 2,
-    "efforts": ("minimal",),
-    "held_out": 4,
-    "steps": 8,
-    "rows": 6,
-    "threads": 1,
-    "dtype": "float32",
-    "trunk": "frozen",
-}
+if TYPE_CHECKING:
+    from tests.train.conftest import Tiny
 
 
-def tiny(model: Path, **more: Any) -> RewardConfig:
-    return RewardConfig.model_validate({"model": str(model), **TINY, **more})
+@pytest.fixture
+def tiny(tiny: Tiny) -> Tiny:
+    """The same, of a trunk that stands still."""
+    return partial(tiny, trunk="frozen")
 
 
 def numbers(found: Sequence[Judged]) -> dict[str, float]:
@@ -44,7 +39,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_rollouts_of_one_run_are_labelled_anew_in_another(
-    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Tiny
 ) -> None:
     monkeypatch.setattr("ponder.train.chunks.CHUNK", 4)
     first, again = tmp_path / "exact", {"rollouts": str(tmp_path / "exact"), "continuations": 2}
@@ -82,7 +77,7 @@ def test_rollouts_of_one_run_are_labelled_anew_in_another(
         run_reward(tiny(taught, **again, seed=0), tmp_path / "late")
 
 
-def test_a_new_head_is_begun_where_it_is_asked_for(taught: Path, tmp_path: Path) -> None:
+def test_a_new_head_is_begun_where_it_is_asked_for(taught: Path, tmp_path: Path, tiny: Tiny) -> None:
     first = run_reward(tiny(taught, labels="exact", held_out=0), tmp_path / "first")
     again = tiny(first, labels="outcome", steps=1, learning_rate=1e-12, fresh=True, held_out=0)
     head = load_checkpoint(run_reward(again, tmp_path / "second")).head

@@ -1,10 +1,12 @@
 """The head is trained on what the engine reads, learns what can be seen, and a run goes on to the same bits."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -32,6 +34,9 @@ from ponder.train.reads import head_loss, judged, read_all, together
 from ponder.train.reward import Listener, RewardConfig, held_out_demonstrations, run_reward, step_rows
 from ponder.train.rollout import Draw, Drawn, roll_out_all
 from ponder.types import Block, Effort, Message, Segment, Split
+
+if TYPE_CHECKING:
+    from tests.train.conftest import Tiny
 
 WINDOWS = (None, 1, 2)
 PROBLEMS = sorted(
@@ -260,22 +265,6 @@ def test_the_language_model_holds_still_where_it_is_weighed(micro_checkpoint: Pa
 
 # --- whole runs -------------------------------------------------------------------------------------------------------
 
-TINY = {
-    "tasks": ("multiplication:1", "multiplication:2"),
-    "problems": 10,
-    "samples": 2,
-    "efforts": ("minimal",),
-    "held_out": 4,
-    "steps": 8,
-    "rows": 6,
-    "threads": 1,
-    "dtype": "float32",
-}
-
-
-def tiny(model: Path, **more: Any) -> RewardConfig:
-    return RewardConfig.model_validate({"model": str(model), **TINY, **more})
-
 
 def numbers(found: Sequence[Judged]) -> dict[str, float]:
     return measure(found).flat()
@@ -300,7 +289,7 @@ def stopping(step: int) -> Listener:
 
 @pytest.mark.parametrize("trunk", ["frozen", "joint"])
 def test_stopped_anywhere_it_ends_with_the_same_bits(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trunk: str
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trunk: str, tiny: Tiny
 ) -> None:
     monkeypatch.setattr("ponder.train.chunks.CHUNK", 4)
     config = tiny(model, trunk=trunk)
@@ -332,7 +321,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("labels", ["mc", "outcome"])
-def test_labels_of_every_kind_are_trained_on(model: Path, tmp_path: Path, labels: str) -> None:
+def test_labels_of_every_kind_are_trained_on(model: Path, tmp_path: Path, labels: str, tiny: Tiny) -> None:
     config = tiny(model, labels=labels, problems=4, continuations=2, steps=2)
     folder = run_reward(config, tmp_path, measure=numbers)
     assert load_checkpoint(folder).head is not None
@@ -346,7 +335,7 @@ def test_labels_of_every_kind_are_trained_on(model: Path, tmp_path: Path, labels
     assert all(label.validity is not None for one in held for label in one.labels[1:])
 
 
-def test_a_head_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
+def test_a_head_goes_on_where_it_was(model: Path, tmp_path: Path, tiny: Tiny) -> None:
     first = run_reward(tiny(model, trunk="frozen"), tmp_path / "first")
     more = run_reward(tiny(first, trunk="frozen", steps=1, learning_rate=1e-12), tmp_path / "second")
     a, b = load_checkpoint(first).head, load_checkpoint(more).head
@@ -363,7 +352,7 @@ def test_steps_see_every_rollout_once_an_epoch(checkpoint: Checkpoint) -> None:
     assert len(step_rows(config, rows[:3], 5)) == 3
 
 
-def test_held_out_problems_are_of_another_split(model: Path) -> None:
+def test_held_out_problems_are_of_another_split(model: Path, tiny: Tiny) -> None:
     checkpoint = load_checkpoint(model)
     assert held_out_demonstrations(tiny(model), checkpoint, 3)
     source = Source(
@@ -378,7 +367,7 @@ def test_held_out_problems_are_of_another_split(model: Path) -> None:
     assert source.draws([3]) == draws[6:]
 
 
-def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path, tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match="task:level"):
         run_reward(tiny(model, tasks=("letters:9",)), tmp_path / "a")
     with pytest.raises(CheckpointError, match="no model directory"):
