@@ -76,6 +76,15 @@ class Opening(NamedTuple):
         """As it is written."""
         return Block(self.headline, self.columns, self.branch.text)
 
+    def misdivided(self, up: int) -> list[Spot]:
+        """The tests of a quotient by its number that leaves a rest, rounded; none where there is no such."""
+        goal, z, rest = self.depth.goal, self.branch.z, self.branch.rest
+        need = goal // z + up
+        if self.branch.formed or len(rest) > 3 or need < 1 or need * z == goal:
+            return []
+        chain = (*self.depth.chain, last_step(need, "*", z, rest))
+        return tests_below(rest, need, self.depth.limit, (), chain)
+
     def mistaken(self, columns: str, number: int) -> tuple[Block, list[Spot]]:
         """The same with a wrong working, and the tests that follow from the number it gives."""
         branch = self.branch.but(number)
@@ -218,13 +227,14 @@ def _full(a: int, op: str, b: int) -> str:
 def check_block(spot: Spot, claim: Claim, target: int) -> Block | None:
     """Works a claim out step by step, up to the target or the first step that does not come to what it should.
 
-    ``12*8 2*8=16 1*8+1=9 96 96+1 6+1=7 9+0=9 97 97+3 ...``; None where a step cannot be done in whole numbers.
+    Whatever is compared stands side by side, right or wrong: ``12*8 2*8=16 1*8+1=9 96 96+1 6+1=7 9+0=9 97 for 97 97+3
+    7+3=10 9+0+1=10 100 for 100``. None where a step cannot be done in whole numbers.
     """
-    steps = [(*spot.formed, spot.z)] if spot.formed else []
+    steps: list[tuple[int, str, int, int | None]] = [(*spot.formed, spot.z)] if spot.formed else []
     first, value = apply(spot.p, claim.pair_op, spot.q), claim.value(spot)
     if first is None or value is None:
         return None
-    steps += [(spot.p, claim.pair_op, spot.q, first), (*_ordered(first, claim.op, spot.z), spot.goal)]
+    steps += [(spot.p, claim.pair_op, spot.q, None), (*_ordered(first, claim.op, spot.z), spot.goal)]
     goals = [target, *(branch.need for branch in spot.chain)]
     for branch, goal in reversed(list(zip(spot.chain, goals, strict=False))):
         if not branch.formed:
@@ -235,8 +245,10 @@ def check_block(spot: Spot, claim: Claim, target: int) -> Block | None:
         if found is None:
             return None
         work.append(_full(a, op, b))
-        if found != wanted:
-            return Block("check", " ".join([*work, "not", str(wanted)]), f"wrong {spot.headline}")
+        if wanted is not None:
+            work.append(f"for {wanted}")
+        if wanted not in (None, found):
+            return Block("check", " ".join(work), f"wrong {spot.headline}")
     return Block("check", " ".join(work), f"{expression(spot, claim)} ok")
 
 

@@ -26,9 +26,9 @@ COMPLETE = 4
 """The search tries every way to combine so many numbers; of more, those that end with a single number each time."""
 MOST_SLIPS = 4
 """False matches in a corrected demonstration."""
-_MISSTEPS = (0, 1, 1, 2)
+_MISSTEPS = (0, 1, 2, 3)
 """Last steps that are worked out wrongly in a corrected demonstration, where a false match shows it."""
-_MOST, _ATTEMPTS = 999, 3
+_MOST, _ATTEMPTS = 999, 4
 
 
 def searched(data: Data) -> list[Spot]:
@@ -74,20 +74,25 @@ def _slip(spot: Spot, target: int, rng: Random) -> tuple[Block, Block] | None:
 
 
 def _misstep(opening: Opening, target: int, rng: Random) -> list[Block]:
-    """A step wrongly worked out, the tests that follow from it up to a match, and the check that finds it wrong.
+    """A step wrongly worked out, or a quotient that leaves a rest, the tests that follow from it up to a match, and the
+    check that finds it wrong.
 
     Nothing where no wrong number leads to a match: then nothing in the thought would show that it was wrong.
     """
     for _ in range(_ATTEMPTS):
-        columns = slip(opening.columns, rng)
-        number = columns_value(columns) if columns else None
-        if not columns or not number or number > _MOST:
-            continue
-        block, spots = opening.mistaken(columns, number)
+        if rng.random() < 0.5:
+            before, spots = [], opening.misdivided(rng.randint(0, 1))
+        else:
+            columns = slip(opening.columns, rng)
+            number = columns_value(columns) if columns else None
+            if not columns or not number or number > _MOST:
+                continue
+            block, spots = opening.mistaken(columns, number)
+            before = [block]
         hit = next((index for index, spot in enumerate(spots) if spot.hit), None)
         check = check_block(spots[hit], true_claim(spots[hit]), target) if hit is not None else None
         if check and hit is not None and not check.summary.endswith(" ok"):
-            return [block, *(test_block(spot) for spot in spots[: hit + 1]), check]
+            return [*before, *(test_block(spot) for spot in spots[: hit + 1]), check]
     return []
 
 
@@ -122,19 +127,22 @@ def demonstrate(problem: Problem, rng: Random, style: Style) -> Demonstration:
     skip = rng.choice(_SKIPS[style])
     kept |= {phase for phase in dict.fromkeys(spot.phase for spot in walk) if rng.random() >= skip}
     opened: list[Path] = []
-    left = missteps
+    later: list[Block] = []
     for spot in walk:
         if spot.phase not in kept:
             continue
         for opening in openings(numbers, target, limit, spot):
             if opening.path not in opened:
                 opened.append(opening.path)
-                wrong = _misstep(opening, target, rng) if left else []
-                left -= bool(wrong)
-                blocks += [*wrong, opening.block()]
+                wrong = _misstep(opening, target, rng) if missteps else []
+                missteps -= bool(wrong)
+                # A wrong working is done again at once; a quotient is tried after a number's other steps.
+                again = bool(wrong) and wrong[0].headline == opening.headline
+                blocks += [*later, *(wrong if again else ()), opening.block()]
+                later = [] if again else wrong
         blocks += slips[spot] if spot in slips else [test_block(spot)]
     blocks.append(_true_check(end, target))
-    if style is Style.CORRECTED and not slips and left == missteps:
+    if style is Style.CORRECTED and not any(block.summary.startswith("wrong ") for block in blocks):
         blocks.insert(0, _miscopied(problem.data, rng))
     return Demonstration(tuple(blocks), first_answer(problem.data))
 

@@ -234,7 +234,8 @@ def test_full_search_solves_level_2(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_check_blocks_by_hand() -> None:
     start = Block("make 98", "12,8,5,3", "12,8,5,3")
     less, more = Block("98-12", "8-2=6 9-1=8", "86+12"), Block("98+3", "8+3=11 9+0+1=10", "101-3")
-    work = "12*8 2*8=16 1*8+1=9 96 96+5 6+5=11 9+0+1=10 101 101-3 11-3=8 10-0-1=9 1-0-1=0 98"
+    work = "12*8 2*8=16 1*8+1=9 96 96+5 6+5=11 9+0+1=10 101 for 101"
+    work += " 101-3 11-3=8 10-0-1=9 1-0-1=0 98 for 98"
     right = Block("check", work, "12*8+5-3 ok")
     blocks = (
         start,
@@ -242,7 +243,7 @@ def test_check_blocks_by_hand() -> None:
         Block("86+12:8,5;3", "+13-3*40;+83-89/258", "no"),
         Block("98-3", "8-3=5 9-0=8", "85+3"),
         Block("85+3:12,8;5", "+20-4*96;+80-90", "12*8-5"),
-        Block("check", "12*8 2*8=16 1*8+1=9 96 96-5 6-5=1 9-0=9 91 not 85", "wrong 85+3:12,8;5"),
+        Block("check", "12*8 2*8=16 1*8+1=9 96 96-5 6-5=1 9-0=9 91 for 85", "wrong 85+3:12,8;5"),
         more,
         Block("101-3:12,8;5", "+20-4*96;+96", "12*8+5"),
         right,
@@ -273,9 +274,15 @@ def test_a_sum_that_opens_two_things_is_behind_when_both_are() -> None:
 
 def test_a_check_of_what_no_search_would_write() -> None:
     """A test with wrong numbers is not valid; what is then checked there is, if the sums are."""
+    first = "12*8 2*8=16 1*8+1=9 96"
     for headline, claim, check, ok in (
-        ("95+3:12,8;1", "12*8-1", "12*8 2*8=16 1*8+1=9 96 96-1 6-1=5 9-0=9 95 95+3 5+3=8 9+0=9 98", "12*8-1+3 ok"),
-        ("8*5=30:12,3", "12*3-30", "8*5=40 not 30", "wrong 8*5=30:12,3"),
+        (
+            "95+3:12,8;1",
+            "12*8-1",
+            "12*8 2*8=16 1*8+1=9 96 96-1 6-1=5 9-0=9 95 for 95 95+3 5+3=8 9+0=9 98 for 98",
+            "12*8-1+3 ok",
+        ),
+        ("8*5=30:12,3", "12*3-30", "8*5=40 for 30", "wrong 8*5=30:12,3"),
         ("9/5=3:12,8", "12*8+3", "9/5=3", "ok"),
     ):
         check_of = COUNTDOWN.check_blocks(SMALL, (Block(headline, "", claim), Block("check", check, ok)))
