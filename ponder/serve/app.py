@@ -22,6 +22,7 @@ from ponder.serve import chat, responses
 from ponder.serve.archive import Archive
 from ponder.serve.ask import Ask, chat_ask, responses_ask
 from ponder.serve.desk import Desk
+from ponder.serve.events import Done, Event
 from ponder.serve.formed import formed
 from ponder.serve.gate import OWNER, PLACE, Gate
 from ponder.serve.limits import Limits
@@ -35,7 +36,6 @@ from ponder.serve.sse import Events, Gone, Json, unless_gone
 from ponder.serve.store import Store
 from ponder.serve.usage import dollars, total
 from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
-from ponder.serve.worker import Done, Event
 from ponder.text.effort import AUTO
 from ponder.types import Effort
 

@@ -10,6 +10,7 @@ from ponder.errors import ConfigError
 from ponder.search.tree import SMALLEST_BLOCK
 from ponder.seeds import seed_for
 from ponder.serve import params
+from ponder.serve.events import Done
 from ponder.serve.forms import Form, form_of
 from ponder.serve.models import Model, Models
 from ponder.serve.params import LOGPROBS, RAW, SEALED
@@ -17,7 +18,6 @@ from ponder.serve.refusal import Refusal, invalid, unsupported
 from ponder.serve.settings import Settings
 from ponder.serve.turns import Said, chat_said, response_said, whole_text
 from ponder.serve.wire import Body, ChatBody, ResponsesBody
-from ponder.serve.worker import Done
 from ponder.text.effort import AUTO, Budget, effort_named, smallest_effort, within
 from ponder.think import Request
 from ponder.types import Effort, Ended, Message

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from ponder.serve import sse
 from ponder.serve.ask import Ask
+from ponder.serve.events import Begun, Done, Event, Folded, Refused, Told
 from ponder.serve.likely import likely
 from ponder.serve.refusal import refusal_of
 from ponder.serve.settings import Settings
 from ponder.serve.summaries import summaries, summary
 from ponder.serve.tree import Tried
 from ponder.serve.usage import chat_usage, total
-from ponder.serve.worker import Begun, Done, Event, Folded, Refused, Told
 
 if TYPE_CHECKING:
     from ponder.engine.chances import Chance

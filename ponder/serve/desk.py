@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ponder.serve import sse
+from ponder.serve.events import Begun, Done, Event
 from ponder.serve.refusal import Refusal, refusal_of
 from ponder.serve.responses import Script
 from ponder.serve.store import Kept, Store
-from ponder.serve.worker import Begun, Done, Event
 
 Events = AsyncGenerator[tuple[int, Event]]
 

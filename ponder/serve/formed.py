@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ponder.serve.ask import Ask
+from ponder.serve.events import Done, Event, Refused, Told
 from ponder.serve.forms import Unfit
-from ponder.serve.worker import Done, Event, Refused, Told
 
 if TYPE_CHECKING:
     from ponder.engine.chances import Chance

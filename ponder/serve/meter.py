@@ -8,9 +8,9 @@ from contextlib import aclosing
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from ponder.serve.ask import Ask
+from ponder.serve.events import Done, Event, Folded, Told
 from ponder.serve.settings import Price
 from ponder.serve.usage import dollars, total
-from ponder.serve.worker import Done, Event, Folded, Told
 from ponder.types import Tokens
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

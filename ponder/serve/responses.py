@@ -7,6 +7,7 @@ from typing import Any
 
 from ponder.serve import sse, tree
 from ponder.serve.ask import Ask
+from ponder.serve.events import Begun, Done, Event, Folded, Refused, Told
 from ponder.serve.likely import likely
 from ponder.serve.refusal import Refusal
 from ponder.serve.settings import Settings
@@ -14,7 +15,6 @@ from ponder.serve.summaries import summary
 from ponder.serve.tree import Tried
 from ponder.serve.usage import responses_usage, total
 from ponder.serve.wire import ResponsesBody
-from ponder.serve.worker import Begun, Done, Event, Folded, Refused, Told
 from ponder.types import Block
 
 Json = dict[str, Any]

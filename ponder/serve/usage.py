@@ -7,8 +7,8 @@ counted once, whatever number of contexts it stood in; what the engine knew of i
 from collections.abc import Sequence
 from typing import Any
 
+from ponder.serve.events import Done
 from ponder.serve.settings import Price
-from ponder.serve.worker import Done
 from ponder.types import Tokens
 
 

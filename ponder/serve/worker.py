@@ -17,69 +17,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
 from ponder.search.tree import spent
+from ponder.serve.events import Begun, Done, Event, Folded, Told
 from ponder.serve.refusal import Refusal
-from ponder.serve.tree import Growing, Tried
+from ponder.serve.tree import Growing
 from ponder.text import format
 from ponder.text.format import DIALECTS, Dialect, Place
 from ponder.text.stream import Delta, Stream
 from ponder.think import Request, think_one
-from ponder.types import Block, Completion, Ended, Segment, Thought
+from ponder.types import Ended, Segment, Thought
 
 if TYPE_CHECKING:
-    from ponder.engine.chances import Chance
+    pass
 
 T = TypeVar("T")
 log = logging.getLogger("ponder.serve")
 BEAT_SECONDS, CLOSE_SECONDS = 0.25, 5.0
 LIVE = ("direct", "single")
 """Searches that keep everything they try, so that it can be shown at once; of the others only the end is."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """The prompt fits, and something is being written."""
-
-
-@dataclass(frozen=True)
-class Folded:
-    """A block has closed."""
-
-    block: Block
-
-
-@dataclass(frozen=True)
-class Told:
-    """More of the answer."""
-
-    text: str
-    chances: "tuple[Chance, ...]" = ()
-    """Of its tokens, where they were asked for."""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """There is an answer, but not in the form that was asked for."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """The whole, with its counts."""
-
-    completion: Completion
-    forced: bool
-    """Whether the model would have thought on, but had to answer."""
-    cached: int = 0
-    """Tokens of the prompt that the engine did not have to read, because it knew them from other requests."""
-    segment: Segment | None = None
-    """What the answer was written in."""
-    chances: "tuple[Chance, ...]" = ()
-    refusal: str | None = None
-    """In place of an answer that is not in the form that was asked for."""
-
-
-Event = Begun | Folded | Told | Refused | Tried | Done
 
 
 @dataclass(eq=False)

@@ -13,8 +13,9 @@ import pytest
 from ponder.engine.scripted import ScriptedSampler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
+from ponder.serve.events import Done
 from ponder.serve.refusal import Refusal
-from ponder.serve.worker import Done, Outbox, Worker
+from ponder.serve.worker import Outbox, Worker
 from ponder.think import Request
 from ponder.types import Message
 
