@@ -185,7 +185,8 @@ def test_search_finds_all_that_brute_force_finds() -> None:
 
 @pytest.mark.parametrize(("level", "style"), list(product(COUNTS, Style)))
 def test_demonstrations(level: int, style: Style) -> None:
-    sizes = []
+    sizes: list[int] = []
+    corrected = 0
     for index, problem in enumerate(drawn(level)):
         shown = COUNTDOWN.demonstrate(problem, Random(index), style)
         assert shown == COUNTDOWN.demonstrate(problem, Random(index), style)
@@ -193,7 +194,8 @@ def test_demonstrations(level: int, style: Style) -> None:
         assert COUNTDOWN.grade(problem, problem.answer).score == 1.0
         checks = COUNTDOWN.check_blocks(problem, shown.blocks)
         wrong = [at for at, check in enumerate(checks) if not check.valid]
-        assert bool(wrong) == (style is Style.CORRECTED), (problem.data, shown.blocks, checks)
+        assert not wrong or style is Style.CORRECTED, (problem.data, shown.blocks, checks)
+        corrected += bool(wrong)
         assert all(check.winnable for check in checks if check.winnable is not None)
         slips = [at for at in wrong if checks[at].note in ("no true match", "the lists are wrong")]
         assert len(slips) <= MOST_SLIPS
@@ -208,6 +210,7 @@ def test_demonstrations(level: int, style: Style) -> None:
         else:
             assert shown.blocks[-1].summary == f"{shown.answer} ok"
         sizes += [tokens(block) for block in shown.blocks]
+    assert (corrected > COUNTS[level] / 3) == (style is Style.CORRECTED)
     if sizes:
         assert max(sizes) <= (160 if level <= 3 else 240)
         assert sorted(sizes)[int(0.95 * len(sizes))] <= (80 if level <= 3 else 120)
