@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ponder.errors import ConfigError
+from ponder.reward.exact import exact_checks
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS, make
 from ponder.text.effort import Budget
@@ -60,18 +61,21 @@ def test_groups_without_variance_teach_nothing() -> None:
     assert Grpo().lessons([[one(False, more=-0.05), one(False)], [one(None), one(True)]], never) == []
 
 
-def test_the_blame_lies_on_the_first_bad_block() -> None:
-    right, wrong, group = demonstrated(), demonstrated(1, 2), [demonstrated(), demonstrated(1, 2)]
+def test_the_blame_lies_on_the_first_and_the_last_bad_block() -> None:
+    right, wrong, group = demonstrated(), demonstrated(0, 1, 2), [demonstrated(), demonstrated(0, 1, 2)]
     blocks = len(right.drawn.rollout.completion.blocks)
     better, worse = Grpo(blame="block").lessons([group], never)
     assert better.advantages == (0.5,) * (blocks + 1) and better.segments == right.drawn.rollout.segments
-    assert worse.advantages == (-0.5,) and worse.segments == wrong.drawn.rollout.segments[1:2]
+    rollout = wrong.drawn.rollout
+    last = max(at for at, check in enumerate(exact_checks(rollout.problem, rollout.completion)) if check.valid is False)
+    assert last > 1 and worse.advantages == (-0.5, -0.5)
+    assert [segment.generated[0] for segment in worse.segments] == [0, last]
     assert [lesson.terms for lesson in (better, worse)] == [1, 1], "and it counts as one rollout still"
     (_, all_of_it) = Grpo().lessons([group], never)
     assert all_of_it.advantages == (-0.5,) * (blocks + 1)
     lucky = wrong._replace(reward=Reward({"outcome": 1.0}))
     gained, _ = Grpo(blame="block").lessons([[lucky, wrong]], never)
-    assert [segment.generated[0] for segment in gained.segments] == [0, blocks], "and by bad blocks nobody gains"
+    assert [segment.generated[0] for segment in gained.segments] == [blocks], "and by bad blocks nobody gains"
 
 
 def test_where_no_block_is_bad_all_of_it_pays() -> None:
@@ -83,7 +87,7 @@ def test_where_no_block_is_bad_all_of_it_pays() -> None:
 def test_a_budget_that_ran_out_is_no_single_blocks_fault() -> None:
     wrong = demonstrated(1)
     spent = sum(len(segment.generated) for segment in wrong.drawn.rollout.segments[:-1])
-    for most, segments in ((2 * spent, 1), (spent, len(wrong.drawn.rollout.segments))):
+    for most, segments in ((2 * spent, 2), (spent, len(wrong.drawn.rollout.segments))):
         drawn = replace(wrong.drawn, draw=replace(wrong.drawn.draw, budget=Budget(most)))
         _, worse = Grpo(blame="block").lessons([[demonstrated(), wrong._replace(drawn=drawn)]], never)
         assert len(worse.segments) == segments
