@@ -32,10 +32,10 @@ class Grpo(pydantic.BaseModel):
     tokens alive (DAPO's clip-higher)."""
 
     blame: Literal["rollout", "block"] = "rollout"
-    """What pays where a rollout is worse than its group: all of it, or of the blocks that the task's checker refuses the
-    first, where it went wrong (after PURE, Cheng et al. 2025), and the last, where that was still not seen: with the
-    first alone, checks went on to say "ok" of what they had just found wrong (`LOG.md`, 2026-11-22). Where there is
-    none, and where the budget ran out, all of it pays: else a habit of beginning again and again costs nothing. Nor
+    """What pays where a rollout is worse than its group: all of it, or of the blocks that the task's checker refuses
+    the first, where it went wrong (after PURE, Cheng et al. 2025), and the last, where that was still not seen: with
+    the first alone, checks went on to say "ok" of what they had just found wrong (`LOG.md`, 2026-11-22). Where there
+    is none, and where the budget ran out, all of it pays: else a habit of beginning again and again costs nothing. Nor
     does a better one gain by such blocks. What gains and pays nothing is not computed."""
 
     @property
