@@ -40,7 +40,7 @@ from ponder.types import (
 )
 
 PROBLEM = make(TASKS["multiplication"], 1, Split.TRAIN, 0)
-COUNTDOWN = make(TASKS["countdown"], 2, Split.TRAIN, 4)
+COUNTDOWN = make(TASKS["countdown"], 2, Split.TRAIN, 5)
 
 
 def gap(checkpoint: Checkpoint, chains: list[tuple[Segment, ...]]) -> float:
