@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "algorithms.json"
 NAME = "algorithms"
 BLAME = "blame"
-"""In place of a process term: what is worse than its group pays with its first bad block alone, which grpo can."""
+"""In place of a process term: what is worse than its group pays with its first and last bad block, which grpo can."""
 PROCESSES = ("off", "exact", "head", BLAME)
 RECORDS, STOPPED = "records.jsonl", "stopped.json"
 MOST_ROUNDS = 1_000_000
@@ -81,7 +81,7 @@ def refusal(variant: Variant, head: bool) -> str:
     if variant.algorithm == "star" and variant.process != "off":
         return "star imitates right thoughts and weighs none of them: a process term would change nothing it learns"
     if variant.process == BLAME and variant.algorithm != "grpo":
-        return f"{variant.algorithm} has no option to let one block pay for a rollout"
+        return f"{variant.algorithm} has no option to let bad blocks alone pay for a rollout"
     if variant.process == "head" and not head:
         return "the model has no reward head that could rate blocks: train one with `ponder train reward`"
     return ""

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.engine import commit
 from benchmarks.load import Clients, Heard, Read, load, read_chat, read_response
-from benchmarks.page import place
+from benchmarks.page import publish
 from benchmarks.peers.client import PEERS, installed
 from benchmarks.servers import Own, Server, chat_body, ponder, response_body, transformers
 from ponder.cli.models import find_model
@@ -274,8 +274,7 @@ def main() -> None:
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     else:
-        RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        place("serve", section(found))
+        publish(found, RESULTS, "serve", section(found))
     console.print(section(found), markup=False)
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks.page import place
+from benchmarks.page import publish
 from benchmarks.peers.client import ROOT, python_of
 from ponder.engine.grammar import Replay
 from ponder.engine.local import LocalSampler
@@ -367,8 +367,7 @@ def main() -> None:
     found = measure(given, console.print)
     del found["dry"]
     if not given.dry:
-        RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        place("rl", section(found))
+        publish(found, RESULTS, "rl", section(found))
     console.print(section(found), markup=False)
 
 

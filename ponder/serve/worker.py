@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
@@ -25,9 +25,6 @@ from ponder.text.format import DIALECTS, Dialect, Place
 from ponder.text.stream import Delta, Stream
 from ponder.think import Request, think_one
 from ponder.types import Ended, Segment, Thought
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 log = logging.getLogger("ponder.serve")

@@ -78,20 +78,21 @@ class Opening(NamedTuple):
 
     def misdivided(self, up: int) -> list[Spot]:
         """The tests of a quotient by its number that leaves a rest, rounded; none where there is no such."""
-        goal, z, rest = self.depth.goal, self.branch.z, self.branch.rest
-        need = goal // z + up
-        if self.branch.formed or len(rest) > 3 or need < 1 or need * z == goal:
+        need = self.depth.goal // self.branch.z + up
+        if self.branch.formed or need < 1 or need * self.branch.z == self.depth.goal:
             return []
-        chain = (*self.depth.chain, last_step(need, "*", z, rest))
-        return tests_below(rest, need, self.depth.limit, (), chain)
+        return self._below(last_step(need, "*", self.branch.z, self.branch.rest))
 
     def mistaken(self, columns: str, number: int) -> tuple[Block, list[Spot]]:
         """The same with a wrong working, and the tests that follow from the number it gives."""
         branch = self.branch.but(number)
-        chain = (*self.depth.chain, branch)
-        below = len(branch.rest) < 4
-        spots = tests_below(branch.rest, branch.need, self.depth.limit, (), chain) if below else []
-        return Block(self.headline, columns, branch.text), spots
+        return Block(self.headline, columns, branch.text), self._below(branch)
+
+    def _below(self, branch: Branch) -> list[Spot]:
+        """The tests that a step in this one's place leads to; none where other steps come first."""
+        if len(branch.rest) > 3:
+            return []
+        return tests_below(branch.rest, branch.need, self.depth.limit, (), (*self.depth.chain, branch))
 
 
 def _columns(a: int, op: str, b: int) -> str:

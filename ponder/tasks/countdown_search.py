@@ -69,7 +69,7 @@ def _needs(goal: int, z: int, limit: int) -> dict[str, int]:
 
 
 @lru_cache(2**16)
-def meets(p: int, q: int, z: int, goal: int, limit: int) -> bool:
+def _meets(p: int, q: int, z: int, goal: int, limit: int) -> bool:
     return not set(_values(p, q, limit).values()).isdisjoint(_needs(goal, z, limit).values())
 
 
@@ -137,7 +137,7 @@ def branches_of(numbers: Numbers, goal: int, limit: int) -> tuple[Branch, ...]:
 def _live(branch: Branch, limit: int) -> bool:
     if branch.formed:
         p, q = branch.rest
-        return meets(p, q, branch.z, branch.need, limit)
+        return _meets(p, q, branch.z, branch.need, limit)
     return solvable(branch.rest, branch.need, limit)
 
 
@@ -145,7 +145,7 @@ def _live(branch: Branch, limit: int) -> bool:
 def solvable(numbers: Numbers, goal: int, limit: int) -> bool:
     """Whether any place in the search hits; numbers come largest first."""
     if len(numbers) == 3:
-        return any(meets(*turn, goal, limit) for turn in _turns(numbers))
+        return any(_meets(*turn, goal, limit) for turn in _turns(numbers))
     return any(_live(branch, limit) for branch in branches_of(numbers, goal, limit))
 
 
@@ -155,7 +155,7 @@ def ahead(numbers: Numbers, goal: int, limit: int, path: Path) -> bool:
         return solvable(numbers, goal, limit)
     at, *inner = path
     if len(numbers) == 3:
-        return any(meets(*turn, goal, limit) for turn in _turns(numbers)[at + 1 :])
+        return any(_meets(*turn, goal, limit) for turn in _turns(numbers)[at + 1 :])
     branches = branches_of(numbers, goal, limit)
     here = branches[at]
     inside = here.formed is None and ahead(here.rest, here.need, limit, tuple(inner))
@@ -197,7 +197,7 @@ class Spot:
 
     @property
     def hit(self) -> bool:
-        return meets(self.p, self.q, self.z, self.goal, self.limit)
+        return _meets(self.p, self.q, self.z, self.goal, self.limit)
 
     @property
     def headline(self) -> str:

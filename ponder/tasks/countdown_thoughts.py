@@ -31,7 +31,8 @@ _MISSTEPS = (0, 1, 2, 3)
 _MISCOPIED = 0.3
 """How often a demonstration in which nothing else can go wrong begins with a wrong list. When all of them did, which
 three numbers mostly are, a policy sampled one wrong list in four (`LOG.md`, 2026-11-22)."""
-_MOST, _ATTEMPTS = 999, 4
+_ATTEMPTS = 4
+"""To find a wrong number that leads to a match."""
 
 
 def searched(data: Data) -> list[Spot]:
@@ -88,7 +89,7 @@ def _misstep(opening: Opening, target: int, rng: Random) -> list[Block]:
         else:
             columns = slip(opening.columns, rng)
             number = columns_value(columns) if columns else None
-            if not columns or not number or number > _MOST:
+            if not columns or not number or number > opening.depth.limit:
                 continue
             block, spots = opening.mistaken(columns, number)
             before = [block]

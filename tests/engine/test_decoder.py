@@ -1,5 +1,6 @@
 """Compiled kernels compute what torch does, for every architecture, and a row's bits do not depend on its company."""
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -177,3 +178,25 @@ def test_the_same_tokens_are_drawn(data: st.DataObject) -> None:
             assert torch.equal(getattr(both[0], name)[at], getattr(both[1], name)[at])
     for (tokens, chances), (same, others) in zip(*(rows.read(range(count)) for rows in both), strict=True):
         assert tokens == same and chances == pytest.approx(others, abs=1e-5)
+
+
+def test_a_step_leaves_torch_its_threads_also_where_another_begins_meanwhile() -> None:
+    """A new Python thread finds the number that was set last: one, while another decoder is at its step."""
+    first, second = decoder_for(network_of(), CPU), decoder_for(network_of(), CPU)
+    after: list[tuple[int, int]] = []
+
+    def begin() -> None:
+        with second.alone():
+            during = torch.get_num_threads()
+        after.append((during, torch.get_num_threads()))
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with first.alone():
+            thread = threading.Thread(target=begin)
+            thread.start()
+            thread.join()
+        assert (after, torch.get_num_threads()) == ([(1, 2)], 2)
+    finally:
+        torch.set_num_threads(usual)

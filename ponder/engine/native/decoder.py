@@ -1,9 +1,10 @@
 """The decoder of compiled kernels: tells them where everything stands."""
 
 import contextlib
+import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,19 @@ _THEIRS = (passes.THEIR_KEYS, passes.THEIR_VALUES, passes.THEIR_LAYER, passes.TH
 
 
 @dataclass(eq=False)
+class _Alone:
+    """The decoders of this process that are at a step: a Python thread that begins meanwhile finds torch with one
+    thread, and would take that for its usual number."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    most: int = 1
+
+
+_alone = _Alone()
+
+
+@dataclass(eq=False)
 class NativeDecoder:
     """One of our networks on a CPU, in float32; the weights are read where the trainer changes them."""
 
@@ -75,13 +89,18 @@ class NativeDecoder:
     def alone(self) -> Generator[None]:
         """See `Decoder`: a thread of OpenMP's that has done its part of one of torch's operations spins for some 10
         ms, on the core that these kernels' second thread needs."""
-        self._most = torch.get_num_threads()
+        with _alone.lock:
+            _alone.most = _alone.most if _alone.inside else torch.get_num_threads()
+            _alone.inside += 1
+            self._most = _alone.most
         torch.set_num_threads(1)
         try:
             yield
         finally:
             torch.set_num_threads(self._most)
             self._most = None
+            with _alone.lock:
+                _alone.inside -= 1
 
     def read(self, known: Sequence[Span], new: Sequence[Sequence[int]]) -> tuple[list[Span], Tensor, Tensor]:
         """See `Decoder`: a lane for each new token."""
