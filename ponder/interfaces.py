@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ponder.types import (
     Block,
@@ -123,6 +123,15 @@ class Sampler(Protocol):
 
         `hear` follows the text as it comes, from samplers that stream; the others do not call it.
         """
+        ...
+
+
+@runtime_checkable
+class Yielding(Protocol):
+    """What samples in this process, whose other threads wait for the interpreter meanwhile."""
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Have something done soon that gives them work, when it is best for both; in the thread that samples."""
         ...
 
 

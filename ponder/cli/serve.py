@@ -1,6 +1,7 @@
 """`ponder serve`: a model behind OpenAI's API."""
 
 import asyncio
+import gc
 import os
 import socket
 from dataclasses import replace
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 LAST_SECONDS = 10
 """For telling streams that they end, once their grace is over."""
+GARBAGE = 50_000, 20, 50
+"""Python's collector looks through the youngest objects once there are so many more, through those that it has seen
+once every 20th time, and through all every 50th time of those."""
 
 
 def serve(
@@ -184,6 +188,11 @@ def serve(
         output.note(f"model auto cannot choose: {_unrouted(fast)}", style="yellow")
     names = " and ".join(one.name for one in (main, fast) if one)
     output.note(f"{names} at http://{host}:{listening.getsockname()[1]}/v1; Ctrl-C stops it")
+    # What is there now stays, and looking through it for garbage would stop every stream for a tenth of a second; what
+    # streams leave behind is little, and looked for less often than by default.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=round(grace) + LAST_SECONDS)
     asyncio.run(_run(uvicorn.Server(config), listening, answering, grace))
 

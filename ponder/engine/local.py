@@ -4,6 +4,7 @@ Any number of extensions may be awaited at once; the scheduler decodes all of th
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ class LocalSampler:
     """Whether compiled kernels compute where they can: see `decoder_for`."""
     scheduler: Scheduler = field(init=False)
     _driver: "asyncio.Task[None] | None" = field(default=None, init=False)
+    _asides: deque[Callable[[], None]] = field(default_factory=deque[Callable[[], None]], init=False)
     _open: "set[asyncio.Future[None]]" = field(default_factory=lambda: set[asyncio.Future[None]](), init=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +44,19 @@ class LocalSampler:
     def _fresh(self) -> Scheduler:
         network = self.checkpoint.network
         grammar = self._form.grammar(next(network.parameters()).device)
-        return Scheduler(network, grammar, self.most_rows, self.most_bytes, self.checkpoint.head, self.native)
+        limits = self.most_rows, self.most_bytes
+        return Scheduler(network, grammar, *limits, self.checkpoint.head, self.native, self._do_asides)
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Have something done, in the loop that awaits extensions, that gives another thread work: just before the
+        network computes, for that leaves the interpreter to it; at once where nothing is decoded."""
+        self._asides.append(work)
+        if not self.scheduler.busy:
+            self._do_asides()
+
+    def _do_asides(self) -> None:
+        while self._asides:
+            self._asides.popleft()()
 
     def refresh(self) -> None:
         """Forget what was read of prompts: a trainer in another process than this one has changed the weights."""
@@ -117,11 +131,13 @@ class LocalSampler:
         try:
             while self.scheduler.busy:
                 self.scheduler.step()
+                self._do_asides()
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
             raise  # the loop ends, and with it all who waited: nothing is wrong with the scheduler
         except BaseException as err:  # out of memory, a device that failed, Ctrl-C: whoever waits is told why
             self.scheduler = self._fresh()
+            self._do_asides()
             for waiting in tuple(self._open):
                 if not waiting.done():
                     waiting.set_exception(SamplerError(f"decoding failed: {err or type(err).__name__}"))

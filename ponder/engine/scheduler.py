@@ -115,6 +115,8 @@ class Scheduler:
     head: Head | None = None
     native: bool = True
     """Whether compiled kernels compute where they can."""
+    before_pass: Callable[[], None] = lambda: None
+    """Called before all rows go through the network, which leaves the interpreter to other threads."""
     decoder: Decoder = field(init=False)
     evicted: int = 0
     """Rows that had to begin again for want of memory."""
@@ -228,9 +230,8 @@ class Scheduler:
                 break
             rows = max(used + len(joining) + 1, len(self._owners))
             shares = job.shared > 0 and self._wanted[job.prompt] > 1
-            with_it = (
-                self._slots.prompts.growth(prompts | {job.prompt}) if shares and job.prompt not in prompts else grown
-            )
+            new = shares and job.prompt not in prompts
+            with_it = self._slots.prompts.growth(prompts | {job.prompt}) if new else grown
             own = max(tokens, len(job.context) + 1 - shares * job.shared)
             if shares and not (used or joining) and not self._fits(rows, own, with_it):
                 # Where memory is short, a prompt that stands apart, with its shelf, may not fit where a plain row does.
@@ -256,8 +257,7 @@ class Scheduler:
 
     def _fits(self, rows: int, tokens: int, grown: int) -> bool:
         """Whether there is room for so many rows of so many own tokens, where the prompts grow by so many."""
-        room = rows * self._slots.columns_for(tokens) + self._slots.prompts.tokens + grown
-        return room <= self._room
+        return rows * self._slots.columns_for(tokens) + self._slots.prompts.tokens + grown <= self._room
 
     def _seat(self, joining: list[_Joining], read: Mapping[tuple[int, ...], Read]) -> None:
         slots = [slot for slot, owner in enumerate(self._owners) if owner is None]
@@ -376,6 +376,7 @@ class Scheduler:
             tokens = tokens[torch.tensor(stay, device=self._device)]
             over = [at for at, slot in enumerate(stay) if slot in set(over)]
             self._keep(stay)
+        self.before_pass()
         hidden, self._logits = self.decoder.decode(tokens, self._slots, self._rows.active)
         self._slots.lengths += self._rows.active
         if over:

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from ponder.errors import SamplerError
-from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling
+from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling, Yielding
 from ponder.search.tree import spent
 from ponder.serve.events import Begun, Done, Event, Folded, Told
 from ponder.serve.refusal import Refusal
@@ -43,9 +44,12 @@ class Answer:
     _text: str = ""
     _sent: str = ""
 
-    def __post_init__(self) -> None:
-        self._stream = Stream(self.dialect)
-        self._stream.feed(format.text_of(format.opening(answering=True, dialect=self.dialect)))
+    @cached_property
+    def _stream(self) -> Stream:
+        """Only answers need it, and most extensions are blocks."""
+        stream = Stream(self.dialect)
+        stream.feed(format.text_of(format.opening(answering=True, dialect=self.dialect)))
+        return stream
 
     def hear(self, row: int, text: str) -> None:
         """The sample's next piece."""
@@ -147,6 +151,8 @@ class Outbox:
     """What threads have to tell a loop, which is woken once for all of it: that costs more than the telling."""
 
     loop: asyncio.AbstractEventLoop
+    aside: Callable[[Callable[[], None]], None] = lambda work: work()
+    """What wakes it is done by this, soon."""
     _waiting: deque[Callable[[], None]] = field(default_factory=deque[Callable[[], None]])
     _woken: bool = False
 
@@ -155,7 +161,11 @@ class Outbox:
         self._waiting.append(what)  # before it is asked whether the loop was woken: else this could wait for ever
         if not self._woken:
             self._woken = True
-            _call(self.loop, self._empty)
+            self.aside(self.wake)
+
+    def wake(self) -> None:
+        """Wake the loop at once, whatever was to do it."""
+        _call(self.loop, self._empty)
 
     def _empty(self) -> None:
         self._woken = False
@@ -245,8 +255,15 @@ class Worker:
     def _box(self) -> Outbox:
         here = asyncio.get_running_loop()
         if self._outbox is None or self._outbox.loop is not here:
-            self._outbox = Outbox(here)
+            self._outbox = Outbox(here, self._aside)
         return self._outbox
+
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Wake the other loop when that does not slow the thread that thinks, if it is that which asks for it."""
+        if isinstance(self.sampler, Yielding) and threading.current_thread() is self._thread:
+            self.sampler.aside(work)
+        else:
+            work()
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine comes to in the thread that thinks, where networks may be used."""
@@ -308,6 +325,8 @@ class Worker:
     def _tell_lost(self, error: Exception) -> None:
         for tell in tuple(self._listening):
             tell(error)
+        if self._outbox:  # the sampler that was to see to it may never have time again
+            self._outbox.wake()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         def beat() -> None:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -227,6 +229,38 @@ def test_the_listener_hears_what_is_generated(micro_checkpoint: Path) -> None:
     for row, extension in enumerate(found):
         written = checkpoint.tokenizer.decode(extension.segment.generated)
         assert written.startswith(heard[row]) and len(written) - len(heard[row]) <= 3
+
+
+def test_what_wakes_others_is_done_while_the_network_computes(micro_checkpoint: Path) -> None:
+    """In order, within a step; and at once where nothing is decoded, or nothing more will be."""
+    sampler, done = LocalSampler(load_checkpoint(micro_checkpoint)), list[str]()
+    passes = sampler.scheduler.decoder.decode
+
+    def counted(*given: Any) -> Any:
+        done.append("pass")
+        return passes(*given)
+
+    sampler.scheduler.decoder.decode = counted  # type: ignore[method-assign]
+
+    def listen(row: int, text: str) -> None:
+        for name in "ab":
+            sampler.aside(partial(done.append, name))
+
+    sampler.aside(partial(done.append, "idle"))
+    assert done == ["idle"]
+    asyncio.run(sampler.extend(prefixes(3)[1], Limit(12, 8), [Sampling(1.0)], listen))
+    heard = [what for what in done if what != "idle"]
+    assert len(heard) > 3 and all(heard[at : at + 2] == ["a", "b"] for at, what in enumerate(heard) if what == "a")
+    assert all(heard[at + 2 : at + 3] in (["pass"], []) for at, what in enumerate(heard) if what == "a")
+
+    def broken(*given: Any) -> Any:
+        sampler.aside(partial(done.append, "last"))
+        raise RuntimeError("the device is lost")
+
+    sampler.scheduler.decoder.decode = broken  # type: ignore[method-assign]
+    with pytest.raises(SamplerError, match="the device is lost"):
+        asyncio.run(sampler.extend(prefixes(3)[1], Limit(12, 8), [Sampling(1.0)]))
+    assert done[-1] == "last"
 
 
 def test_a_prompt_beyond_the_window_is_refused(sampler: LocalSampler) -> None:

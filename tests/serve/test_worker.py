@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,13 @@ ASKED = Request((Message("user", "2+2?"),))
 
 
 class Broken:
-    """Does not come back: it blocks its thread, or takes it down."""
+    """Does not come back: it blocks its thread, or takes it down; and never does what it was to do besides."""
 
     def __init__(self, how: str) -> None:
-        self.how, self.free = how, threading.Event()
+        self.how, self.free, self.asides = how, threading.Event(), list[Callable[[], None]]()
+
+    def aside(self, work: Callable[[], None]) -> None:
+        self.asides.append(work)
 
     async def extend(
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
@@ -36,6 +39,7 @@ class Broken:
             loop = asyncio.get_running_loop()
             loop.call_later(0.05, loop.stop)
             await asyncio.sleep(60)
+        await asyncio.sleep(0)  # so that it is told that it has begun
         self.free.wait(20)
         return await FINE.extend(prefix, limit, samplings, hear)
 
@@ -65,6 +69,7 @@ def test_another_engine_takes_its_place(how: str, caplog: pytest.LogCaptureFixtu
     asyncio.run(main())
     broken.free.set()
     worker.close()
+    assert broken.asides
     assert ("is stuck" if how == "is stuck" else "has crashed") in caplog.text
 
 
