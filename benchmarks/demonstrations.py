@@ -186,7 +186,7 @@ def main() -> None:
     """Train what is not trained yet, measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, action="append", required=True, help="a finished `ponder train rl`")
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "ponder-mini-7.yaml", help="how to be shown")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "ponder-mini-8.yaml", help="how to be shown")
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--plan", action="store_true", help="only tell how many steps it will be")
     parser.add_argument("--dry", action="store_true", help="print the table, write none")
