@@ -1,11 +1,7 @@
-"""The description is true: whatever is sent is answered as it says, and never by a failure of the server.
-
-`pytest tests/serve/test_openapi.py -m slow -s` draws more than two thousand cases, in a few minutes, and says how many.
-"""
+"""The description is true: whatever is sent is answered as it says, and never by a failure of the server."""
 
 from typing import Any
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
@@ -39,11 +35,5 @@ def drawn(app: Any, cases: int) -> int:
 
 
 def test_what_is_described_is_what_happens(serve: Any) -> None:
-    assert drawn(serve().app, 8) >= 60
-
-
-@pytest.mark.slow
-def test_two_thousand_cases(serve: Any) -> None:
-    cases = drawn(serve().app, 220)
-    print(f"{cases:,} cases")
-    assert cases >= 2000
+    """Half a minute."""
+    assert drawn(serve().app, 220) >= 2000
