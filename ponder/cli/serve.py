@@ -1,11 +1,9 @@
 """`ponder serve`: a model behind OpenAI's API."""
 
 import asyncio
-import ctypes
 import gc
 import os
 import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,9 +42,6 @@ LAST_SECONDS = 10
 GARBAGE = 50_000, 20, 50
 """Python's collector looks through the youngest objects once there are so many more, through those that it has seen
 once every 20th time, and through all every 50th time of those."""
-
-M_ARENA_MAX = -8
-"""The number of glibc's heaps, for `mallopt`."""
 
 
 def serve(
@@ -163,7 +158,6 @@ def serve(
     costs, fast_costs = _price("--price", price), _price("--fast-price", fast_price or price)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    _share_one_heap()
     file = store or (_store_file(port) if port else Path(MEMORY))
     kept = Store(file, store_days)
     main = models.load(model, device, server)
@@ -201,13 +195,6 @@ def serve(
     gc.set_threshold(*GARBAGE)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=round(grace) + LAST_SECONDS)
     asyncio.run(_run(uvicorn.Server(config), listening, answering, grace))
-
-
-def _share_one_heap() -> None:
-    """Let all threads allocate from one heap, where the C library is glibc: a heap of its own cost the thread that
-    thinks a few percent of its time (`LOG.md`)."""
-    if sys.platform == "linux" and (change := getattr(ctypes.CDLL(None), "mallopt", None)):
-        change(M_ARENA_MAX, 1)
 
 
 async def _run(server: "uvicorn.Server", listening: socket.socket, answering: "Models", grace: float) -> None:
