@@ -84,32 +84,6 @@ class Vectors:
         """These lanes of both."""
         return self.builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
 
-    def gathered(self, places: Sequence[tuple[Any, Any]]) -> Any:
-        """A vector of numbers from all over memory."""
-        found = ir.Constant(self.kind, ir.Undefined)
-        for number, place in enumerate(places):
-            one = self.builder.load(self.pointer(*place))
-            found = self.builder.insert_element(found, one, ir.Constant(I32, number))
-        return found
-
-    def scattered(self, vector: Any, places: Sequence[tuple[Any, Any]]) -> None:
-        """The numbers of a vector, to all over memory."""
-        for number, place in enumerate(places):
-            self.builder.store(self.builder.extract_element(vector, ir.Constant(I32, number)), self.pointer(*place))
-
-    def turned(self, square: Sequence[Any]) -> list[Any]:
-        """The columns of a square of `width` vectors: quarters of its squares change places, of ever smaller ones."""
-        found, step = list(square), self.width // 2
-        while step:
-            # Of two rows that are `step` apart: of `two`, whose lanes come behind those of `one`, that many back.
-            upper = [lane + (self.width - step) * bool(lane & step) for lane in range(self.width)]
-            for number in (number for number in range(self.width) if not number & step):
-                one, two = found[number], found[number + step]
-                found[number] = self.shuffled(one, two, upper)
-                found[number + step] = self.shuffled(one, two, [lane + step for lane in upper])
-            step //= 2
-        return found
-
     def called(self, name: str, *vectors: Any) -> Any:
         """One of LLVM's own functions."""
         kind = ir.FunctionType(self.kind, [self.kind] * len(vectors))
@@ -203,6 +177,40 @@ def block_total(b: Any, numbers: Any, offset: Any) -> Any:
     """The sum of LANES numbers of double precision."""
     v = Vectors(b, LANES, double=True)
     return v.total(v.load(numbers, offset))
+
+
+def product(rows: int, width: int) -> Callable[..., Any]:
+    """Adds to `rows` features of one block a product of so many rows of a weight, for its first `width` lanes.
+
+    (weight, inputs, block of inputs, block of outputs).
+    """
+
+    @emitted(NOTHING, INTEGER, INTEGER, INTEGER, INTEGER)
+    def add(b: Any, weight: Any, count: Any, inputs: Any, outputs: Any) -> None:
+        v = Vectors(b, width)
+        sums = [v.variable(v.load(outputs, at(row * LANES))) for row in range(rows)]
+
+        def one(feature: Any) -> None:
+            x = v.load(inputs, b.mul(feature, at(LANES)))
+            for row, total in enumerate(sums):
+                w = v.spread_from(weight, b.add(b.mul(count, at(row)), feature))
+                b.store(v.fused(w, x, b.load(total)), total)
+
+        fours = b.udiv(count, at(4))
+        ahead = b.mul(count, at(rows))
+        with loop(b, fours) as turn:
+            for number in range(4):
+                feature = b.add(b.mul(turn.index, at(4)), at(number))
+                if rows == LINE:  # so the next rows of the weight are near when it is their turn
+                    v.fetch(weight, b.add(ahead, b.mul(feature, at(LINE))))
+                one(feature)
+        done = b.mul(fours, at(4))
+        with loop(b, b.sub(count, done)) as turn:
+            one(b.add(done, turn.index))
+        for row, total in enumerate(sums):
+            v.store(b.load(total), outputs, at(row * LANES))
+
+    return add
 
 
 @emitted(NOTHING, INTEGER, INTEGER, INTEGER, INTEGER, REAL)
