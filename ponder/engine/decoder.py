@@ -37,6 +37,11 @@ class Decoder(Protocol):
         """Which one it is, and why."""
         ...
 
+    @property
+    def dense(self) -> bool:
+        """Whether it computes all rows together, free ones too: then they are few, and sorted by length."""
+        ...
+
     def alone(self) -> AbstractContextManager[None]:
         """What a step runs in: torch has the threads that are of use to this decoder."""
         ...
@@ -64,6 +69,7 @@ class TorchDecoder:
 
     network: Causal
     why: str
+    dense: bool = True
 
     def alone(self) -> AbstractContextManager[None]:
         """See `Decoder`: all of them."""

@@ -30,10 +30,12 @@ from ponder.text.format import Place
 from ponder.types import Surprise
 
 COMPACT = 0.75
-"""With nobody waiting, free rows are taken out of the batch once no more than this share is in use."""
+"""Free rows are taken out of the batch once no more than this share is in use, where nobody waits for them."""
+SPARE = 0.25
+"""Where free rows are not computed, the batch grows by at least this share: growing copies all that the rows hold."""
 SORT_EVERY = 128
-"""Steps after which the rows are sorted by length again. Between them the shortest context takes the first free slot,
-and a chain's next context is about as long as its last one, so that they stay nearly sorted."""
+"""Steps after which the rows are arranged again. Where they are sorted by length, the shortest context takes the first
+free slot between, and a chain's next context is about as long as its last one, so that they stay nearly sorted."""
 SORTED_ROWS = 64
 """Fewer rows are not worth sorting."""
 MOST_ROWS = 512
@@ -261,12 +263,13 @@ class Scheduler:
 
     def _seat(self, joining: list[_Joining], read: Mapping[tuple[int, ...], Read]) -> None:
         slots = [slot for slot, owner in enumerate(self._owners) if owner is None]
+        own = {one: len(one.job.context) - one.shares * one.job.shared for one in joining}
         if more := max(0, len(joining) - len(slots)):
+            more = self._growth(more, max(own.values()) + 1)
             slots += range(len(self._owners), len(self._owners) + more)
             self._owners += [None] * more
             self._rows.extend(more)
             self._logits = torch.cat((self._logits, self._logits.new_zeros(more, self._logits.shape[1])))
-        own = {one: len(one.job.context) - one.shares * one.job.shared for one in joining}
         slots, joining = slots[: len(joining)], sorted(joining, key=lambda one: own[one])
         hidden = torch.stack([read[one.job.context].hidden for one in joining])
         ratings = self._reader.rate(hidden, [one.job.surprises for one in joining])
@@ -284,6 +287,13 @@ class Scheduler:
             self._owners[slot] = _Owner(job, sample, self._begun, rating)
             self._begun += 1
 
+    def _growth(self, more: int, tokens: int) -> int:
+        """By how many rows to grow where so many are missing, for at least so many tokens in each."""
+        if self.decoder.dense:
+            return more
+        wanted = min(max(more, int(SPARE * len(self._owners))), self.most_rows - len(self._owners))
+        return wanted if self._fits(len(self._owners) + wanted, tokens, 0) else more
+
     def _trim(self) -> bool:
         """Give up free rows and unused columns; False where there are none."""
         used = [slot for slot, owner in enumerate(self._owners) if owner]
@@ -294,15 +304,21 @@ class Scheduler:
         return True
 
     def _arrange(self) -> None:
-        """Take free rows out of the batch where nobody waits for them, and sort many rows by length now and then."""
+        """Take out free rows and unused columns; where the decoder computes all rows together, at once where nobody
+        waits for them, and sort many rows by length now and then."""
         used = [slot for slot, owner in enumerate(self._owners) if owner]
-        self._unsorted += 1
         idle = not self._waiting and len(used) <= COMPACT * len(self._owners)
-        if not idle and (len(used) < SORTED_ROWS or self._unsorted < SORT_EVERY):
-            return
-        lengths = self._slots.lengths.tolist()
-        self._keep(sorted(used, key=lambda slot: lengths[slot]))
-        self._unsorted = 0
+        self._unsorted += 1
+        due = self._unsorted >= SORT_EVERY
+        if self.decoder.dense:
+            wanted = idle or (due and len(used) >= SORTED_ROWS)
+        else:
+            wanted = due and (idle or 2 * self._slots.columns_of(used) <= self._slots.columns)
+        if wanted:
+            lengths = self._slots.lengths.tolist()
+            self._keep(sorted(used, key=lambda slot: lengths[slot]))
+        if wanted or due:
+            self._unsorted = 0
 
     def _keep(self, slots: list[int]) -> None:
         kept = torch.tensor(slots, dtype=torch.long, device=self._device)

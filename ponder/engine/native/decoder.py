@@ -62,6 +62,7 @@ class NativeDecoder:
 
     network: Network
     why: str = "compiled kernels: our own network, float32, on a CPU"
+    dense: bool = False
 
     def __post_init__(self) -> None:
         shape, named = self.network.shape, dict(self.network.named_parameters())
