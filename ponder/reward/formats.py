@@ -38,6 +38,8 @@ class LabelledSteps:
     """Whether each step is right; None where nobody said."""
     values: tuple[float | None, ...] = ()
     """Monte-Carlo shares of right continuations after each step, from formats that have them."""
+    start: float | None = None
+    """The same before the first step."""
     answer: str | None = None
     """The problem's right answer."""
     right: bool | None = None
@@ -167,7 +169,7 @@ def _math_shepherd(record: Record, neutral: Neutral) -> list[LabelledSteps]:
 def _math_aps(record: Record, neutral: Neutral) -> list[LabelledSteps]:
     """One solution for each leaf of the search tree, whose nodes are prefixes; a step is right if any continuation was.
 
-    A prefix that was tried twice has the mean of both shares.
+    A prefix that was tried several times has the mean of its shares.
     """
     question, gold = _take(record, "question", str), _maybe(record, "final_answer", str)
     shares: dict[str, list[float]] = {}
@@ -178,8 +180,9 @@ def _math_aps(record: Record, neutral: Neutral) -> list[LabelledSteps]:
         if not 0 <= share <= 1:
             raise ProblemError(f"mc_value {at} is {share}: expected a share from 0 to 1")
         shares.setdefault(prefix, []).append(share)
+    mean = {prefix: sum(own) / len(own) for prefix, own in shares.items()}
     found: list[LabelledSteps] = []
-    prefixes = sorted(prefix for prefix in shares if prefix != question)
+    prefixes = sorted(prefix for prefix in mean if prefix != question)
     path: list[str] = []
     for prefix, following in zip(prefixes, (*prefixes[1:], ""), strict=True):
         while path and not prefix.startswith(path[-1]):
@@ -188,10 +191,10 @@ def _math_aps(record: Record, neutral: Neutral) -> list[LabelledSteps]:
         if not following.startswith(prefix):
             ends = (len(question), *map(len, path))
             steps = [prefix[a:b].strip() for a, b in zip(ends, ends[1:], strict=False)]
-            values = tuple(sum(shares[node]) / len(shares[node]) for node in path)
+            values = tuple(mean[node] for node in path)
             labels = [value > 0 for value in values]
             one = _labelled(question, list(zip(steps, labels, strict=True)), answer=gold)
-            found.append(replace(one, values=values))
+            found.append(replace(one, values=values, start=mean.get(question)))
     return found
 
 

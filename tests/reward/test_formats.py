@@ -19,47 +19,91 @@ def read(name: str, **options: Any) -> list[LabelledSteps]:
     return list(read_steps(DATA / f"{name}.jsonl", **options))
 
 
+def of_line(found: list[LabelledSteps], line: int) -> list[LabelledSteps]:
+    return [one for one in found if one.line == line]
+
+
 def test_prm800k_follows_the_labeller_and_keeps_what_was_not_chosen() -> None:
     found = read("prm800k")
-    first, second, third = ([one for one in found if one.line == line] for line in (1, 2, 3))
+    assert [len(of_line(found, line)) for line in range(1, 7)] == [10, 4, 7, 7, 7, 1]
+    assert all(len(one.steps) == len(one.labels) for one in found)
+    assert all(one.right is None for line in range(1, 7) for one in of_line(found, line)[1:]), "nobody ended these"
+    second = of_line(found, 2)
+    assert second[0].right is False and second[0].labels == (True,) * 6 + (False,) and second[0].first_error == 6
+    third = of_line(found, 3)  # the labeller took the second of seven; the first one, neutral, was not right enough
+    assert third[0].right is True and third[0].steps[-1] == "Exactly.\n\n# Answer\n\n468"
+    fourth = of_line(found, 4)
+    assert fourth[0].labels == (True,) * 7 and fourth[0].right is True
+    assert [one.first_error for one in fourth[1:]] == [5, 5, -1, -1, 5, -1]
+
+
+def test_prm800k_steps_that_the_labeller_wrote_count_as_right() -> None:
+    first = of_line(read("prm800k"), 1)
     whole = first[0]
     assert whole.answer == "29" and whole.right is True and whole.labels == (True,) * 6
-    assert whole.steps[1] == "We have $3p+e=1.24$ and $5p+e=1.82$."  # the labeller's own
+    assert whole.steps[1] == "We have $3p+e=1.24$ and $5p+e=1.82$."  # rated null, for it is the labeller's own
     assert [one.labels for one in first[1:6]] == [(True, False)] * 5  # the five that were rejected for it
     assert [len(one.steps) for one in first[6:]] == [6] * 4
-    assert second[0].right is False and second[0].labels == (True,) * 6 + (False,) and second[0].first_error == 6
-    assert len(second) == 4 and all(one.right is None for one in second[1:])
-    assert third[0].right is None and third[0].steps[-1].startswith("By symmetry")  # then completions are null
-    assert all(len(one.steps) == len(one.labels) for one in found)
+    assert whole.steps[:5] == first[6].steps[:5] and whole.steps[5] != first[6].steps[5]
+
+
+def test_prm800k_ends_where_completions_are_null_and_where_nothing_is_known_of_the_end() -> None:
+    found = read("prm800k")
+    fifth = of_line(found, 5)
+    assert fifth[0].right is None and len(fifth[0].steps) == 8, "given up: neither right nor wrong"
+    assert fifth[0].steps[-1].startswith("By symmetry") and fifth[0].answer == "1+2\\sqrt{3}"
+    assert [one.labels for one in fifth[1:]] == [(True,) * 7 + (False,)] * 6
+    (sixth,) = of_line(found, 6)
+    assert sixth.answer is None and sixth.right is True and sixth.labels == (True,) * 12
 
 
 @pytest.mark.parametrize(
     ("neutral", "label"), [(Neutral.RIGHT, True), (Neutral.WRONG, False), (Neutral.LEFT_OUT, None)]
 )
 def test_neutral_ratings_count_as_one_wants(neutral: Neutral, label: bool | None) -> None:
-    second = next(one for one in read("prm800k", neutral=neutral) if one.line == 2)
-    assert second.labels[1] is label  # "I wonder how many …", rated 0
-    assert second.labels[0] is True
+    first, second, third = (of_line(read("prm800k", neutral=neutral), line) for line in (1, 2, 3))
+    assert second[0].labels[1] is label  # "I wonder how many …", rated 0
+    assert second[0].labels[0] is True
+    assert first[6].labels[5] is label and first[7].labels[5] is True
+    assert third[0].labels[4] is True and third[1].labels[4] is label, "of these the second was chosen"
+    others = [one.labels for line in (4, 5, 6) for one in of_line(read("prm800k", neutral=neutral), line)]
+    assert others == [one.labels for line in (4, 5, 6) for one in of_line(read("prm800k"), line)], "none is neutral"
 
 
 def test_math_shepherd_reads_the_tags() -> None:
-    first, second = read("math_shepherd")
-    assert first.labels == (True, True, True, True, False) and first.right is False
-    assert first.prompt.endswith("in a year?") and first.steps[0].startswith("Step 1: Janet")
-    assert not any("ки" in step for step in first.steps)
-    assert second.labels == (False, False)
+    found = read("math_shepherd")
+    labels = [[1, 1, 1, 1, 0], [0, 0, 0], [0, 0], [0] * 5, [1, 0, 0, 0, 0], [0, 0], [0, 0, 0]]
+    assert [list(map(int, filter(lambda one: one is not None, one.labels))) for one in found] == labels
+    assert [one.line for one in found] == list(range(1, 8)) and {one.right for one in found} == {False}
+    assert [one.first_error for one in found] == [4, 0, 0, 0, 1, 0, 0]
+    assert all(one.steps[0].startswith("Step 1: ") and one.prompt.endswith("?") for one in found)
+    assert found[0].steps[0].startswith("Step 1: Janet") and found[0].prompt.endswith("in a year?")
+    assert found[4].steps[-1].endswith("The answer is: 52")
+    assert not any("ки" in step for one in found for step in one.steps)
 
 
-def test_math_aps_gives_the_paths_of_its_tree() -> None:
+def test_math_aps_gives_the_paths_of_its_trees() -> None:
     found = read("math_aps")
-    assert {one.answer for one in found} == {"4"} and {one.line for one in found} == {1}
-    deep = [one for one in found if len(one.steps) == 3]
-    assert deep and all(one.values[1:] == (0.0, 0.0) and one.labels[1:] == (False, False) for one in deep)
+    trees = [of_line(found, line) for line in (1, 2, 3)]
+    assert [len(tree) for tree in trees] == [81, 7, 36]
+    assert [{one.answer for one in tree} for tree in trees] == [{"64"}, {"4"}, {r"\frac{11}{36}"}]
+    assert [max(len(one.steps) for one in tree) for tree in trees] == [4, 3, 3]
+    assert [{one.start for one in tree} for tree in trees] == [{0.75}, {0.1875}, {0.375}], "the question's own share"
+    assert all(one.right is None for one in found)
     assert all(label == (value > 0) for one in found for label, value in zip(one.labels, one.values, strict=True))
-    # A path's steps are the leaf's text, cut.
-    record = json.loads((DATA / "math_aps.jsonl").read_text(encoding="utf-8"))
-    texts = {"".join(node["solution_prefix"].split()) for node in record["reasoning_steps"]}
-    assert all("".join((record["question"] + "".join(one.steps)).split()) in texts for one in found)
+    (lost,) = (one for one in trees[0] if len(one.steps) == 4 and one.labels[-1] is False)
+    assert lost.values == (0.9375, 0.625, 0.046875, 0.0) and lost.first_error == 3
+
+
+def test_math_aps_cuts_what_its_leaves_say_and_averages_what_was_tried_twice() -> None:
+    for number, line in enumerate((DATA / "math_aps.jsonl").read_text(encoding="utf-8").splitlines(), 1):
+        record, found = json.loads(line), of_line(read("math_aps"), number)
+        texts = {"".join(node["solution_prefix"].split()) for node in record["reasoning_steps"]}
+        assert all("".join((record["question"] + "".join(one.steps)).split()) in texts for one in found)
+        distinct = {node["solution_prefix"] for node in record["reasoning_steps"]}
+        assert len(distinct) < len(record["reasoning_steps"]), "no prefix was tried twice: this checks nothing"
+    twice = {"question": "q", "reasoning_steps": [{"solution_prefix": "q a", "mc_value": one} for one in (0, 0.5)]}
+    assert read_line(json.dumps(twice).encode())[1][0].values == (0.25,)
 
 
 def test_processbench_knows_nothing_behind_the_first_error() -> None:
@@ -121,7 +165,20 @@ def test_labels_that_do_not_fit_their_solution_are_refused() -> None:
             read_line(json.dumps(line).encode(), name)
 
 
-LINES = [line for name in FORMATS for line in (DATA / f"{name}.jsonl").read_bytes().splitlines()]
+MOST = 12_000
+"""Bytes of a line that is changed again and again."""
+
+
+def short(line: bytes) -> bytes:
+    """The line, of a tree only its first nodes."""
+    record = json.loads(line)
+    while len(line) > MOST:
+        record["reasoning_steps"].pop()
+        line = json.dumps(record).encode()
+    return line
+
+
+LINES = [short(line) for name in FORMATS for line in (DATA / f"{name}.jsonl").read_bytes().splitlines()]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
