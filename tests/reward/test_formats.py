@@ -73,7 +73,7 @@ def test_neutral_ratings_count_as_one_wants(neutral: Neutral, label: bool | None
 def test_math_shepherd_reads_the_tags() -> None:
     found = read("math_shepherd")
     labels = [[1, 1, 1, 1, 0], [0, 0, 0], [0, 0], [0] * 5, [1, 0, 0, 0, 0], [0, 0], [0, 0, 0]]
-    assert [list(map(int, filter(lambda one: one is not None, one.labels))) for one in found] == labels
+    assert [[int(label is True) for label in one.labels] for one in found] == labels
     assert [one.line for one in found] == list(range(1, 8)) and {one.right for one in found} == {False}
     assert [one.first_error for one in found] == [4, 0, 0, 0, 1, 0, 0]
     assert all(one.steps[0].startswith("Step 1: ") and one.prompt.endswith("?") for one in found)
@@ -90,7 +90,7 @@ def test_math_aps_gives_the_paths_of_its_trees() -> None:
     assert [max(len(one.steps) for one in tree) for tree in trees] == [4, 3, 3]
     assert [{one.start for one in tree} for tree in trees] == [{0.75}, {0.1875}, {0.375}], "the question's own share"
     assert all(one.right is None for one in found)
-    assert all(label == (value > 0) for one in found for label, value in zip(one.labels, one.values, strict=True))
+    assert all(one.labels == tuple(bool(value) for value in one.values) for one in found)
     (lost,) = (one for one in trees[0] if len(one.steps) == 4 and one.labels[-1] is False)
     assert lost.values == (0.9375, 0.625, 0.046875, 0.0) and lost.first_error == 3
 
