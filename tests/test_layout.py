@@ -37,6 +37,7 @@ TORCH = (
     "engine/prompts.py",
     "engine/reader.py",
     "engine/spans.py",
+    "engine/store.py",
     "engine/chances.py",
     "engine/grammar.py",
     "engine/rows.py",

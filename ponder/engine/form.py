@@ -8,7 +8,7 @@ import torch
 
 from ponder.engine.ear import Decoder, Ear
 from ponder.engine.grammar import Grammar
-from ponder.engine.scheduler import Written
+from ponder.engine.jobs import Written
 from ponder.errors import ContextError
 from ponder.interfaces import Extension, Hear, Limit, Prefix
 from ponder.text.format import Piece, Place

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from ponder.engine.folding import Folding
 from ponder.engine.form import Form
+from ponder.engine.jobs import Job, Written
 from ponder.engine.limits import check
 from ponder.engine.paragraphs import Paragraphs
-from ponder.engine.scheduler import MOST_BYTES, MOST_ROWS, Job, Scheduler, Written
+from ponder.engine.scheduler import MOST_BYTES, MOST_ROWS, Scheduler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.model.checkpoint import Checkpoint

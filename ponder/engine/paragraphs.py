@@ -16,8 +16,8 @@ import torch
 from ponder.engine.ear import Ear
 from ponder.engine.form import PROMPTS, Context, answer_fits, check_length, extension, pieces
 from ponder.engine.grammar import Grammar
+from ponder.engine.jobs import Written
 from ponder.engine.limits import before_stop
-from ponder.engine.scheduler import Written
 from ponder.errors import CheckpointError
 from ponder.interfaces import Extension, Hear, Limit, Prefix
 from ponder.model.chat import Chat

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ponder.engine.decoder import Decoder
-from ponder.engine.spans import Span, Store, empty_span, token_bytes
+from ponder.engine.spans import Span, cut, empty_span, token_bytes
+from ponder.engine.store import Ids, Store, Whole
 from ponder.model.heads import Head, doubts
 from ponder.model.network import Causal
 from ponder.types import Surprise
@@ -22,14 +23,14 @@ class Known(NamedTuple):
 
     shared: int
     """So many of its first tokens are worth remembering for other contexts."""
-    after: Sequence[tuple[int, ...]] = ()
+    after: Sequence[Ids] = ()
     """Earlier contexts that it goes on from, as far as they are the same; the first that is remembered counts."""
 
 
 class Read(NamedTuple):
     """What is known of a context."""
 
-    spans: tuple[Span, ...]
+    spans: Sequence[Span]
     logits: Tensor
     """(V,), of what comes first."""
     hidden: Tensor
@@ -74,27 +75,42 @@ class Reader:
         """The weights have changed where `refresh` cannot see it: in another process."""
         self._version = -1
 
-    def read(self, contexts: Mapping[tuple[int, ...], Known]) -> dict[tuple[int, ...], Read]:
+    def read(self, contexts: Mapping[Ids, Known]) -> dict[Ids, Read]:
         """What is to be known of these contexts."""
-        known = [self._known(context, *found) for context, found in contexts.items()]
-        parts = [(span, context[span.tokens :]) for span, context in zip(known, contexts, strict=True)]
-        read: dict[tuple[int, ...], Read] = {}
-        for (context, (shared, _)), before, (span, logits, hidden) in zip(
-            contexts.items(), known, self._compute(parts), strict=True
-        ):
-            read[context] = Read((before, span), logits, hidden, before.tokens)
-            if before.tokens < shared - 1:
-                self._store.keep(context[:shared], before.joined(span).first(shared))
+        read = {ids: found for ids in contexts if (found := self._whole(ids))}
+        missing = [ids for ids in contexts if ids not in read]
+        known = [self._known(ids, *contexts[ids]) for ids in missing]
+        parts = [(span, ids[span.tokens :]) for (_, span), ids in zip(known, missing, strict=True)]
+        for ids, (base, before), (span, logits, hidden) in zip(missing, known, self._compute(parts), strict=True):
+            read[ids] = Read((before, span), logits, hidden, before.tokens)
+            self._remember(ids, contexts[ids].shared, base, read[ids])
         return read
 
-    def _known(self, context: tuple[int, ...], shared: int, after: Sequence[tuple[int, ...]]) -> Span:
-        """What the store has of a context, at most all but its last token, which is always read."""
+    def _whole(self, context: Ids) -> Read | None:
+        """A context that is known to its end: one sample begins from it after the other, or a search goes back."""
+        if found := self._store.whole(context):
+            spans, whole = found
+            return Read(spans, whole.logits, whole.hidden, len(context))
+        return None
+
+    def _known(self, context: Ids, shared: int, after: Sequence[Ids]) -> tuple[Ids, Span]:
+        """The kept beginning that a context goes on from, and as much of it as they share: at most all but the
+        context's last token, which must be read to know its end."""
         for ids in (context[:shared], *after):
             if ids and (found := self._store.find(ids)):
-                return found.first(min(_common(ids, context), len(context) - 1))
-        return empty_span(self._network.shape, self._device)
+                return ids, found.first(min(_common(ids, context), len(context) - 1))
+        return (), empty_span(self._network.shape, self._device)
 
-    def _compute(self, parts: list[tuple[Span, tuple[int, ...]]]) -> list[tuple[Span, Tensor, Tensor]]:
+    def _remember(self, context: Ids, shared: int, base: Ids, read: Read) -> None:
+        """Keep the part that other contexts share, once, and this context behind it."""
+        before, span = read.spans
+        if before.tokens < shared - 1:
+            self._store.keep(context[:shared], before.joined(span).first(shared))
+        base, behind = (context[:shared], shared) if shared else (base, before.tokens)
+        tail = tuple(cut(read.spans, behind))
+        self._store.keep_whole(context, Whole(base, behind, tail, read.logits, read.hidden))
+
+    def _compute(self, parts: list[tuple[Span, Ids]]) -> list[tuple[Span, Tensor, Tensor]]:
         """For tokens behind known spans: their spans, and the logits and the trunk's output after the last one."""
         found: dict[int, tuple[Span, Tensor, Tensor]] = {}
         sizes = [span.tokens + len(ids) for span, ids in parts]

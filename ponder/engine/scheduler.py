@@ -7,7 +7,7 @@ a budget: a row that has no room waits, and where the rows outgrow the budget th
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -17,16 +17,15 @@ from torch import Tensor
 
 from ponder.engine.decoder import Decoder, decoder_for
 from ponder.engine.grammar import Grammar
+from ponder.engine.jobs import Job, Written, call
 from ponder.engine.kv_cache import Slots, columns_of
 from ponder.engine.reader import Known, Read, Reader
 from ponder.engine.rows import Begun, Rows
 from ponder.engine.spans import cut, token_bytes
 from ponder.errors import SamplerError
-from ponder.interfaces import Limit, Sampling
 from ponder.model.heads import Head
 from ponder.model.network import Causal
 from ponder.model.sizes import Sizes
-from ponder.text.format import Place
 from ponder.types import Surprise
 
 COMPACT = 0.75
@@ -43,52 +42,6 @@ MOST_ROWS = 512
 MOST_BYTES = 2**31
 """Memory for caches: half of it for rows (growing holds half as much again for a moment), an eighth for remembered
 prompts, and the rest for what is being read. Weights, and what a pass works with, are not in it."""
-
-
-@dataclass(eq=False)
-class Job:
-    """A context and what to sample after it."""
-
-    context: tuple[int, ...]
-    shared: int
-    """So many of its first tokens, the prompt, are worth remembering for other jobs."""
-    place: Place
-    """Where in the format the samples begin."""
-    limit: Limit
-    samplings: Sequence[Sampling]
-    done: "Callable[[Written], None]"
-    """Called for each sample once it is complete."""
-    failed: Callable[[Exception], None]
-    """Called where `done` or `hear` raises, or the output is not finite: the job is cancelled then, alone."""
-    hear: Callable[[int, int], bool] | None = None
-    """Called with a sample's number and each of its tokens; True ends that sample there."""
-    after: Sequence[tuple[int, ...]] = ()
-    """Earlier contexts that this one goes on from; see `Known`."""
-    surprises: Sequence[Surprise | None] = ()
-    """Of the blocks before it."""
-    cancelled: bool = False
-    known: int | None = None
-    """Tokens of its context that did not have to be computed for it; None before its first row."""
-
-    def __post_init__(self) -> None:
-        self.prompt = self.context[: self.shared]
-        self.pending = deque(range(len(self.samplings)))
-        """Samples that wait for a row."""
-        self.heard = [0] * len(self.samplings)
-        """Tokens that were told already; a sample that begins again writes the same ones."""
-
-
-class Written(NamedTuple):
-    """One sample of a job."""
-
-    job: Job
-    sample: int
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    before: tuple[float, float] | None
-    """Value and validity at the end of the context, where there is a head."""
-    after: tuple[float, float] | None
-    """The same after the last token."""
 
 
 class _Owner(NamedTuple):
@@ -358,7 +311,7 @@ class Scheduler:
                 if drawn[slot] > job.heard[sample]:
                     assert job.hear
                     job.heard[sample] = drawn[slot]
-                    ended += [slot] if _call(job, partial(job.hear, sample, values[slot])) else []
+                    ended += [slot] if call(job, partial(job.hear, sample, values[slot])) else []
         return ended
 
     def _finish(self, slots: list[int], hidden: Tensor | None) -> None:
@@ -381,7 +334,7 @@ class Scheduler:
                 broken = True
                 continue
             written = Written(owner.job, owner.sample, tokens, logprobs, owner.before, rating)
-            _call(owner.job, partial(owner.job.done, written))
+            call(owner.job, partial(owner.job.done, written))
         if broken:
             self._slots.clean()
 
@@ -402,15 +355,3 @@ class Scheduler:
 def least_bytes(shape: Sizes) -> int:
     """The memory budget in which one row of a network may fill its window."""
     return 2 * token_bytes(shape) * columns_of(shape.max_position_embeddings)
-
-
-def _call(job: Job, tell: Callable[[], object]) -> object:
-    """Tell a job's owner something; where that fails, it is this job's failure alone."""
-    if job.cancelled:
-        return None
-    try:
-        return tell()
-    except Exception as err:  # whatever a listener does must not stop the others' decoding
-        job.cancelled = True
-        job.failed(err)
-        return None

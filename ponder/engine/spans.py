@@ -1,6 +1,5 @@
-"""Keys and values of consecutive tokens, and a store of those of prompts that were read before."""
+"""Keys and values of consecutive tokens."""
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +40,10 @@ class Span:
             return other
         return Span(torch.cat((self.keys, other.keys), dim=2), torch.cat((self.values, other.values), dim=2))
 
+    def copied(self) -> "Span":
+        """The same, holding on to nothing else."""
+        return Span(self.keys.clone(), self.values.clone())
+
 
 def empty_span(shape: Sizes, device: torch.device) -> Span:
     """A span of no tokens."""
@@ -60,31 +63,3 @@ def cut(spans: Sequence[Span], start: int, stop: int | None = None) -> Iterator[
         if start < end:
             yield span.part(start, end)
         start, stop = max(0, start - span.tokens), None if stop is None else max(0, stop - span.tokens)
-
-
-class Store:
-    """Spans by the tokens that they begin a context with; the one not used for longest goes first."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes, self.bytes = most_bytes, 0
-        self._spans: OrderedDict[tuple[int, ...], Span] = OrderedDict()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._spans.clear()
-        self.bytes = 0
-
-    def find(self, ids: tuple[int, ...]) -> Span | None:
-        """The span of exactly these tokens."""
-        if ids in self._spans:
-            self._spans.move_to_end(ids)
-        return self._spans.get(ids)
-
-    def keep(self, ids: tuple[int, ...], span: Span) -> None:
-        """Remember a span (a copy of its own, so that it holds on to nothing else)."""
-        if ids in self._spans or span.bytes > self.most_bytes:
-            return
-        self._spans[ids] = Span(span.keys.clone(), span.values.clone())
-        self.bytes += span.bytes
-        while self.bytes > self.most_bytes:
-            self.bytes -= self._spans.popitem(last=False)[1].bytes

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ponder.engine.grammar import AT
 from ponder.engine.kv_cache import Slots
 from ponder.engine.local import LocalSampler
-from ponder.engine.spans import Span, Store, token_bytes
+from ponder.engine.spans import Span, token_bytes
+from ponder.engine.store import Store
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ponder.engine.grammar import Grammar
-from ponder.engine.scheduler import Job, Scheduler, Written
+from ponder.engine.jobs import Job, Written
+from ponder.engine.scheduler import Scheduler
 from ponder.errors import CheckpointError
 from ponder.interfaces import Limit, Sampling
 from ponder.model.foreign import load_foreign
