@@ -50,6 +50,8 @@ class Task:
     """The content of a user's own problem, checked; raises ProblemError naming what is wrong."""
     gym: str | None = None
     """The reasoning-gym task whose wording ``phrasings[0]`` is."""
+    same: Callable[[str], str] = str.strip
+    """Answers of which this says the same are one answer to a vote; they have one grade. It knows no problem."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,15 @@ class Yielding(Protocol):
 
     def aside(self, work: Callable[[], None]) -> None:
         """Have something done soon that gives them work, when it is best for both; in the thread that samples."""
+        ...
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A sampler that shows a thought while its search goes on."""
+
+    def certain(self, blocks: Thought) -> None:
+        """The search keeps these blocks from the question on, whatever comes after them."""
         ...
 
 

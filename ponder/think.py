@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ponder.errors import ConfigError, ContextError, ProblemError
 from ponder.interfaces import Prefix, Rater, Sampler, Sampling
 from ponder.search import VOTES, check_budget, search_named
+from ponder.search.select import Key
 from ponder.search.tree import together
 from ponder.text.effort import BUDGETS, Budget
 from ponder.types import Completion, Effort, Message
@@ -34,6 +35,8 @@ class Request:
     search: str = "single"
     rater: Rater | None = None
     """In place of the sampler's own ratings."""
+    key: Key = str.strip
+    """Answers are the same to a vote where this says the same of them."""
 
 
 def think(
@@ -113,7 +116,7 @@ async def think_one(request: Request, sampler: Sampler) -> Completion:
     root = Prefix(request.messages, request.effort)
     sampling = Sampling(request.temperature, request.top_p, request.seed)
     search, budget = search_named(request.search), request.budget or BUDGETS[request.effort]
-    return await search(root, budget, sampling, sampler, request.rater)
+    return await search(root, budget, sampling, sampler, request.rater, key=request.key)
 
 
 def _check(request: Request) -> None:

@@ -32,6 +32,8 @@ class ProblemSet:
     grade: Grader
     wanted: int
     """How many were asked for; there may be fewer."""
+    same: Callable[[str], str] = str.strip
+    """Which answers are one to a vote."""
 
 
 def split_spec(text: str) -> tuple[str, int]:
@@ -76,7 +78,7 @@ def distinct(task: str, level: int, split: Split, seed: int) -> Iterator[Problem
 def held_out(task: str, level: int, n: int, *, split: Split = Split.TEST, seed: int = 0) -> ProblemSet:
     """`n` distinct problems of a task and level, or as many as there are."""
     found = tuple(problem for problem, _ in zip(distinct(task, level, split, seed), range(n), strict=False))
-    return ProblemSet(task, level, found, task_named(task).grade, n)
+    return ProblemSet(task, level, found, task_named(task).grade, n, task_named(task).same)
 
 
 def from_file(path: Path) -> list[ProblemSet]:
@@ -85,7 +87,9 @@ def from_file(path: Path) -> list[ProblemSet]:
     for problem in read_problems(path):
         groups.setdefault((problem.task, problem.level), []).append(problem)
     return [
-        ProblemSet(task, level, tuple(problems), grade_open if task == OPEN else task_named(task).grade, len(problems))
+        ProblemSet(task, level, tuple(problems), grade_open, len(problems))
+        if task == OPEN
+        else ProblemSet(task, level, tuple(problems), TASKS[task].grade, len(problems), TASKS[task].same)
         for (task, level), problems in groups.items()
     ]
 

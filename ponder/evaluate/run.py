@@ -271,7 +271,7 @@ def _voted_all(wants: Sequence[_Want], request: Request, completions: Sequence[C
     return [
         _alone(tree)
         if want.search == SINGLE
-        else _Found([_voted(tree, want.search, want.plan.budget(request.effort), request.seed)], ())
+        else _Found([_voted(tree, want.search, want.plan.budget(request.effort), request)], ())
         for want in wants
     ]
 
@@ -290,13 +290,13 @@ def _alone(tree: Tree) -> _Found:
     return _Found(found, [chain.ratings[-1].value if chain.ratings else None for chain in chains])
 
 
-def _voted(tree: Tree, search: str, budget: Budget, seed: int) -> Completion:
+def _voted(tree: Tree, search: str, budget: Budget, request: Request) -> Completion:
     """What a search would have answered with the first chains alone."""
     samples = budget.samples
     if search == ADAPTIVE:
-        samples = enough(chains_of(tree)[:samples], budget)
+        samples = enough(chains_of(tree)[:samples], budget, request.key)
     part = first_chains(tree, samples)
-    chosen = elected(part, VOTES["weighted_vote" if search == ADAPTIVE else search], seed)
+    chosen = elected(part, VOTES["weighted_vote" if search == ADAPTIVE else search], request.seed, request.key)
     if chosen is None:
         lost = next((node.lost for node in part.nodes if node.lost), "")
         return Completion((), "", Ended.CUT_OFF, counted(part.nodes), f"all lost: {lost}")
@@ -314,6 +314,7 @@ def _request(job: _Job, settings: Settings, plan: Plan) -> Request:
         budget=plan.budget(job.chosen),
         search=plan.search,
         rater=settings.rater,
+        key=job.set.same,
     )
 
 

@@ -24,10 +24,15 @@ from ponder.evaluate.metrics import (
     wilson,
 )
 from ponder.evaluate.records import Record
-from ponder.evaluate.run import BY_EFFORT, SINGLE
+from ponder.evaluate.run import ADAPTIVE, BY_EFFORT, SINGLE
 from ponder.evaluate.summary import powers
-from ponder.text.effort import AUTO, usual_width
-from ponder.types import Effort, Ended
+from ponder.search.adaptive import enough
+from ponder.search.select import Chain, Key
+from ponder.search.weighted_vote import vote_weighted
+from ponder.seeds import seed_for
+from ponder.tasks import TASKS
+from ponder.text.effort import AUTO, Budget, usual_width
+from ponder.types import Effort, Ended, Rating
 
 MEAN = "mean"
 """In place of a task: the plain mean over all of them."""
@@ -169,14 +174,16 @@ def _cells(records: Sequence[Record]) -> Cells:
     most = max((len(record.answers) for record in records if record.search == SINGLE), default=0)
     chains = [record for record in records if record.search == SINGLE and len(record.answers) == most]
     cells: Cells = {(SINGLE, 1): ("drawn" if most == 1 else f"mean of {most} chains", _singles(chains))}
+    drawn = {_problem(record): record for record in chains}
     for record in records:
         if record.search != SINGLE and record.scores[0] is not None:
             name = record.search
             if record.width not in (1, usual_width(record.drawn)):
                 name += f", width {record.width}"
             _, seen = cells.setdefault((name, record.drawn), ("drawn", {}))
+            again = _adapted(record, drawn.get(_problem(record))) if record.search == ADAPTIVE else None
             tokens = record.tokens[0]
-            seen[_problem(record)] = Seen(float(record.scores[0] == 1.0), tokens.generated, tokens.prompt)
+            seen[_problem(record)] = again or Seen(float(record.scores[0] == 1.0), tokens.generated, tokens.prompt)
     return cells | _expected(chains, most) if most > 1 else cells
 
 
@@ -215,14 +222,38 @@ def _expected(chains: Sequence[Record], most: int) -> Cells:
     return cells
 
 
+def _adapted(record: Record, chains: Record | None) -> Seen | None:
+    """What an adaptive search comes to on its problem's own chains where answers are one that differ in letters.
+
+    A record may be older than its task's `same`; where answers are compared to the letter, it stands as it is.
+    """
+    if chains is None or len(chains.answers) < record.drawn or _same(record) is str.strip:
+        return None
+    casts = _casts(chains, weighted=True)
+    if casts is None:
+        return None
+    listed = [Chain(at, one.answer, (Rating(one.weight, one.weight),)) for at, one in enumerate(casts[: record.drawn])]
+    count = enough(listed, Budget(chains.thinking, samples=record.drawn, width=record.width))
+    chosen = vote_weighted(listed[:count], seed_for("evaluate", record.seed, record.task, record.id))
+    right = chosen is not None and casts[chosen].right
+    spent = sum(tokens.generated for tokens in chains.tokens[:count])
+    return None if right is None else Seen(float(right), spent, record.tokens[0].prompt)
+
+
+def _same(record: Record) -> Key:
+    """Which answers to its problem are one."""
+    return TASKS[record.task].same if record.task in TASKS else str.strip
+
+
 def _casts(record: Record, weighted: bool) -> list[Cast] | None:
     """The chains as votes see them; None where a finished one has no value and a vote needs it."""
     values = record.values if weighted else (1.0,) * len(record.answers)
     finished = [end is Ended.ANSWERED for end in record.ended]
     if not values or any(value is None for value, ended in zip(values, finished, strict=True) if ended):
         return None
+    same = _same(record)
     return [
-        Cast(answer if ended else None, right, value or 0.0)
+        Cast(same(answer) if ended else None, right, value or 0.0)
         for answer, ended, right, value in zip(record.answers, finished, record.rights, values, strict=True)
     ]
 

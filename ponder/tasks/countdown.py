@@ -10,12 +10,14 @@ from ponder.tasks.answers import plain
 from ponder.tasks.countdown_blocks import Claim, check_block, claims, find, find_openings, list_block, supposed
 from ponder.tasks.countdown_search import Path, Spot, ahead, solvable, state
 from ponder.tasks.countdown_thoughts import COMPLETE, demonstrate, first_answer, searched
+from ponder.tasks.expressions import flattened, ordered, read, write
 from ponder.types import Block, BlockCheck, Grade, Problem
 
 _DRAWS = {1: (3, 3, 20, 1, 50), 2: (4, 4, 20, 10, 100), 3: (4, 4, 99, 10, 100), 4: (5, 6, 99, 100, 999)}
 """Level to fewest and most numbers, largest number, smallest and largest target."""
 _MAX_DEPTH = 30
 _MAX_NUMBER, _MAX_TARGET = 999, 99_999
+_MOST_NUMBERS = 6
 
 
 class _Checker:
@@ -153,21 +155,44 @@ def _read_operand(tokens: list[str], depth: int) -> Fraction:
     return Fraction(int(token))
 
 
-def _read_answer(text: str, numbers: Sequence[int]) -> Fraction:
-    """The exact value of an expression that uses exactly these numbers."""
+def _body(text: str) -> str:
+    """The expression in an answer text, with ASCII signs."""
     body = plain(text)
     before, _, after = text.partition(body or text or " ")
     if before.count("*") != after.count("*"):  # not bold type, which plain() takes off, but half an operation
         raise AnswerUnreadable("an operation lacks one of its numbers")
     for sign, ascii_sign in (("×", "*"), ("÷", "/"), ("−", "-")):
         body = body.replace(sign, ascii_sign)
-    tokens = _tokens(body, len(numbers))
-    if sorted(int(token) for token in tokens if token.isdigit()) != sorted(numbers):
-        raise AnswerUnreadable("does not use each number exactly once")
+    return body
+
+
+def _value(tokens: list[str]) -> Fraction:
+    """The exact value of an expression's tokens, last one first."""
     value = _read_sum(tokens, 0)
     if tokens:
         raise AnswerUnreadable(f"an operation is missing before {tokens[-1]!r}")
     return value
+
+
+def _read_answer(text: str, numbers: Sequence[int]) -> Fraction:
+    """The exact value of an expression that uses exactly these numbers."""
+    tokens = _tokens(_body(text), len(numbers))
+    if sorted(int(token) for token in tokens if token.isdigit()) != sorted(numbers):
+        raise AnswerUnreadable("does not use each number exactly once")
+    return _value(tokens)
+
+
+def _same(text: str) -> str:
+    """The expression in one order of its terms and factors, without brackets that only group.
+
+    What the grader cannot read stays as it is, so that answers with one form have one grade; no target is known here.
+    """
+    try:
+        body = _body(text)
+        _value(_tokens(body, _MOST_NUMBERS))
+        return write(ordered(flattened(read(body))))
+    except (AnswerUnreadable, ProblemError):
+        return text.strip()
 
 
 def _grade(problem: Problem, text: str) -> Grade:
@@ -195,8 +220,8 @@ def _validate(data: Data) -> Data:
     if unknown := set(data) - {"numbers", "target", "wording"}:
         raise ProblemError(f"unknown keys {sorted(unknown)}: countdown has numbers, target and perhaps wording")
     numbers, target, wording = data.get("numbers"), data.get("target"), data.get("wording", 0)
-    if not isinstance(numbers, list | tuple) or not 3 <= len(numbers) <= 6:
-        raise ProblemError(f"numbers must be a list of 3 to 6 numbers, not {numbers!r}")
+    if not isinstance(numbers, list | tuple) or not 3 <= len(numbers) <= _MOST_NUMBERS:
+        raise ProblemError(f"numbers must be a list of 3 to {_MOST_NUMBERS} numbers, not {numbers!r}")
     for value, name, largest in [(n, "each number", _MAX_NUMBER) for n in numbers] + [(target, "target", _MAX_TARGET)]:
         if type(value) is not int or not 1 <= value <= largest:
             raise ProblemError(f"{name} must be a whole number from 1 to {largest}, not {value!r}")
@@ -266,4 +291,5 @@ COUNTDOWN = Task(
     demonstrate=demonstrate,
     validate=_validate,
     gym="countdown",
+    same=_same,
 )

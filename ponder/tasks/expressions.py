@@ -6,7 +6,7 @@ are never negative: a minus sign moves to the front of its term (``5*(-12)`` is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ponder.errors import ProblemError
 from ponder.tasks.working import residues
@@ -148,6 +148,30 @@ def ordered(expression: Sum) -> Sum:
         factors.sort(key=lambda part: (part[0], str(part[1]) if isinstance(part[1], int) else write(part[1])))
         terms.append(Term(term.sign, tuple(factors)))
     return Sum(tuple(sorted(terms, key=lambda term: write(Sum((term,))))))
+
+
+def flattened(expression: Sum) -> Sum:
+    """The expression without the brackets that only group: ``a-(b-c)`` is ``a-b+c``, ``a/(b*c)`` is ``a/b/c``."""
+    terms: list[Term] = []
+    for term in map(_flat_product, expression.terms):
+        alone = term.factors[0][1] if len(term.factors) == 1 else None
+        inner = alone.terms if isinstance(alone, Sum) else (replace(term, sign=1),)
+        terms += [replace(one, sign=term.sign * one.sign) for one in inner]
+    return Sum(tuple(terms))
+
+
+def _flat_product(term: Term) -> Term:
+    """A term with the products in its brackets taken out of them; the first factor stays one that multiplies."""
+    sign, factors = term.sign, list[tuple[str, int | Sum]]()
+    for op, factor in term.factors:
+        inner = flattened(factor) if isinstance(factor, Sum) else factor
+        if isinstance(inner, Sum) and len(inner.terms) == 1:
+            (only,) = inner.terms
+            sign *= only.sign
+            factors += [("*" if op == inner_op else "/", one) for inner_op, one in only.factors]
+        else:
+            factors.append((op, inner))
+    return Term(sign, tuple(factors))
 
 
 def value(expression: Sum) -> int | None:

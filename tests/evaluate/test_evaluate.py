@@ -151,6 +151,25 @@ def test_a_shared_vote_is_what_the_search_itself_would_have_answered(search):
         assert [record.tokens[0] for record in shared] == [one.tokens for one in found]
 
 
+def commuted(prefix: Prefix, rng: Random) -> Step:
+    """Right in six of ten chains, in one of many spellings; else the one wrong answer that all others give."""
+    terms = ["3", "4", "5*2", "1"]
+    rng.shuffle(terms)
+    return Step("+".join(terms) if rng.random() < 0.6 else "5*2+4*3-1", before=Rating(0.5, 0.5))
+
+
+@pytest.mark.parametrize("search", ["majority", "weighted_vote", "adaptive", "dvts"])
+def test_answers_in_one_form_vote_together(search):
+    """A task says which answers are the same, and searches of all kinds hear it."""
+    made = tuple(Problem("countdown", 2, f"{i}?", "3+4+5*2+1", {"numbers": [], "target": 18}, str(i)) for i in range(9))
+    right = ProblemSet("countdown", 2, made, lambda _, text: Grade(float("-" not in text)), 9)
+    same, sampler = replace(right, same=TASKS["countdown"].same), ScriptedSampler({p.prompt: commuted for p in made})
+    settings = Settings(efforts=("none",), searches=(search,), samples=16, width=16, temperature=1.0)
+    (apart,) = summarize(evaluate([right], settings, sampler))
+    (together,) = summarize(evaluate([same], settings, sampler))
+    assert (together.accuracy or 0) >= 0.7 > 0.5 > (apart.accuracy or 0)
+
+
 def seed(problem: Problem) -> int:
     return seed_for("evaluate", 1, "toy", problem.id)
 

@@ -117,3 +117,20 @@ def test_settings_stay_apart(make):
     assert [curve.points[0].accuracy for curve in curves(records, times=50)] == [1.0, 0.0, 0.0, 0.0]
     both = [make(0, 1.0), make(0, 0.0, seed=1)]
     assert found(both, "single").points[0].n == 2 and found(both, "single").seeds == (0, 1)
+
+
+def test_votes_are_over_answers_in_one_form(make):
+    """Three spellings of one expression outvote two of another; adaptive sees that they agree and stops."""
+    told = {"task": "countdown", "id": "countdown:2:test:0"}
+    spelled, scores = ("3*7+25", "50-4", "25+3*7", "50-4", "7*3+25"), (1.0, 0.0, 1.0, 0.0, 1.0)
+    chains = make(0, *scores, answers=spelled, values=(0.9, 0.1, 0.9, 0.1, 0.9), **told)
+    literal = make(0, 0.0, search="adaptive", drawn=5, width=1, answers=("50-4",), tokens=(Tokens(50, 90, 10, 400),))
+    adaptive = replace(literal, **told)
+    assert found([chains], "majority", "countdown:2").points[-1].accuracy == 1.0
+    assert found([chains], "weighted_vote", "countdown:2").points[-1].accuracy == 1.0
+    (point,) = found([chains, adaptive], "adaptive", "countdown:2").points
+    assert (point.accuracy, point.tokens) == (1.0, 100)
+    other = replace(chains, task="toy", id=literal.id)
+    assert found([other, literal], "majority").points[-1].accuracy == 0.0
+    (point,) = found([other, literal], "adaptive").points
+    assert (point.accuracy, point.tokens) == (0.0, 500)
