@@ -51,6 +51,14 @@ def reward(
         str | None,
         typer.Option("--labels", help="exact (checkers), mc (continuations) or outcome.", show_default="exact"),
     ] = None,
+    value: Annotated[
+        str | None,
+        typer.Option(
+            "--value",
+            help="Of blocks, for exact: outcome, or winnable: can the goal still be reached?",
+            show_default="outcome",
+        ),
+    ] = None,
     continuations: Annotated[
         int | None, typer.Option("--continuations", help="Of each boundary, for mc.", show_default="8")
     ] = None,
@@ -103,6 +111,7 @@ def reward(
         "samples": samples,
         "efforts": effort or None,
         "labels": labels,
+        "value": value,
         "continuations": continuations,
         "search": search,
         "trunk": trunk,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ponder.errors import ConfigError
 from ponder.interfaces import Prefix
@@ -38,13 +39,23 @@ def outcome(grade: Grade) -> float | None:
     return None if grade.score is None else float(grade.right)
 
 
-def exact_labels(problem: Problem, completion: Completion, grade: Grade) -> Labels:
-    """Value: how this completion ended. Validity: the checker's word on each block, and the grade of the answer."""
-    end = outcome(grade)
+def exact_labels(
+    problem: Problem, completion: Completion, grade: Grade, *, value: Literal["outcome", "winnable"] = "outcome"
+) -> Labels:
+    """Value: how this completion ended. Validity: the checker's word on each block, and the grade of the answer.
+
+    With `winnable`, a block's value is whether the goal can still be reached from it, where the checker knows that.
+    """
+    end, by_outcome = outcome(grade), value == "outcome"
     blocks = (
-        Label(end, None if check.valid is None else float(check.valid)) for check in exact_checks(problem, completion)
+        Label(end if by_outcome or check.winnable is None else float(check.winnable), _known(check.valid))
+        for check in exact_checks(problem, completion)
     )
     return (Label(end), *blocks, Label(end, end))
+
+
+def _known(truth: bool | None) -> float | None:
+    return None if truth is None else float(truth)
 
 
 def outcome_labels(completion: Completion, grade: Grade) -> Labels:

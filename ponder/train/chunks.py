@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ponder.engine.form import pieces
 from ponder.engine.local import LocalSampler
@@ -31,7 +31,7 @@ from ponder.types import Completion, Effort, Ended, Grade, Problem, Rollout, Seg
 
 CHUNK = 64
 """Problems in a file."""
-LABELLING = {"labels": "", "continuations": 0, "search": ""}
+LABELLING: dict[str, Any] = {"labels": "", "value": "outcome", "continuations": 0, "search": ""}
 """What two sources may differ in that sample the same, beside how many problems and samples of each they have."""
 
 
@@ -45,6 +45,8 @@ class Source:
     efforts: tuple[Effort, ...]
     temperature: float
     labels: str
+    value: Literal["outcome", "winnable"] = "outcome"
+    """Of blocks, for exact labels."""
     continuations: int
     search: str
     split: Split
@@ -148,7 +150,8 @@ async def _label(
     if source.labels == "outcome":
         labels = [outcome_labels(one.rollout.completion, one.rollout.grade) for one in drawn]
     elif source.labels == "exact":
-        labels = [exact_labels(one.rollout.problem, one.rollout.completion, one.rollout.grade) for one in drawn]
+        rollouts, value = [one.rollout for one in drawn], source.value
+        labels = [exact_labels(one.problem, one.completion, one.grade, value=value) for one in rollouts]
     else:
         carlo = MonteCarlo(
             sampler,

@@ -6,11 +6,11 @@ small trunk, it ranks badly: a first try reached an AUC of 0.67, so that best-of
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 import torch
@@ -42,6 +42,8 @@ from ponder.train.settle import settle
 from ponder.train.sft import Start, demonstration, task_level
 from ponder.types import Effort, Message, Split
 
+LATER: Mapping[str, Any] = {"fresh": False, "rollouts": "", "value": "outcome"}
+"""Settings that came later than folders that must go on, with what these had."""
 T = TypeVar("T")
 B = TypeVar("B", bound=MicroBatch)
 STANDARD_LEVEL = 2
@@ -72,6 +74,9 @@ class RewardConfig(pydantic.BaseModel):
     labels: Literal["exact", "mc", "outcome"] = "exact"
     """`exact`: value from the outcome, validity from the task's checker. `mc`: both from continuations, without a
     checker. `outcome`: only the value at the end of the answer."""
+    value: Literal["outcome", "winnable"] = "outcome"
+    """A block's value, for `exact`: how its rollout ended, or whether the goal could still be reached from it, where
+    the task's checker knows that."""
     continuations: int = pydantic.Field(8, ge=1)
     """Of each boundary, for `mc`."""
     search: Literal["linear", "binary"] = "linear"
@@ -101,7 +106,13 @@ class RewardConfig(pydantic.BaseModel):
     @pydantic.model_serializer(mode="wrap")
     def _told(self, usual: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what is not asked for: folders from before it could be go on."""
-        return {name: value for name, value in usual(self).items() if name not in ("fresh", "rollouts") or value}
+        return {name: value for name, value in usual(self).items() if value != LATER.get(name)}
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.value != "outcome" and self.labels != "exact":
+            raise ValueError(f"value={self.value} is for exact labels, not for {self.labels}: only a checker knows it")
+        return self
 
 
 READS, HELD_READS = "reads.safetensors", "held_reads.safetensors"
@@ -140,13 +151,14 @@ def sources(config: RewardConfig, checkpoint: Checkpoint) -> tuple[Source, Sourc
         efforts=config.efforts,
         temperature=config.temperature,
         labels=config.labels,
+        value=config.value,
         continuations=config.continuations,
         search=config.search,
         split=Split.TRAIN,
         seed=config.seed,
     )
     # Whatever the head learns from, it is measured against the truth.
-    return source, replace(source, problems=config.held_out, labels="exact", split=Split.VALIDATION)
+    return source, replace(source, problems=config.held_out, labels="exact", value="outcome", split=Split.VALIDATION)
 
 
 def chunks(config: RewardConfig, checkpoint: Checkpoint, out: Path) -> tuple[Chunks, Chunks]:

@@ -8,7 +8,7 @@ import pytest
 from ponder.errors import ConfigError
 from ponder.interfaces import Prefix
 from ponder.reward.boundary import Label
-from ponder.reward.exact import OracleRater, exact_labels, grade_completion, outcome_labels
+from ponder.reward.exact import OracleRater, exact_checks, exact_labels, grade_completion, outcome_labels
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS, make
 from ponder.types import Block, Completion, Demonstration, Effort, Ended, Grade, Message, Problem, Split, Style
@@ -39,6 +39,35 @@ def test_a_damaged_block_is_not_valid(name: str) -> None:
     labels = exact_labels(problem, completion, grade_completion(problem, completion))
     assert labels[at + 1].validity == 0.0 and all(label.validity == 1.0 for label in labels[1 : at + 1])
     assert {label.value for label in labels} == {0.0}
+
+
+def checked(name: str, blocks: tuple[Block, ...], answer: str, value: str, index: int = 0) -> list[float | None]:
+    """Values at the start, after each block and after the answer."""
+    problem, _ = shown(name, index)
+    completion = Completion(blocks, answer, Ended.ANSWERED)
+    grade = grade_completion(problem, completion)
+    return [label.value for label in exact_labels(problem, completion, grade, value=value)]  # type: ignore[arg-type]
+
+
+def test_a_block_is_worth_what_can_still_be_reached_where_that_is_asked_for() -> None:
+    problem, demonstration = shown("sudoku")
+    *first, last, _ = demonstration.blocks
+    blocks = (*first, replace(last, summary=last.summary.translate(str.maketrans("12", "21"))))
+    checks = exact_checks(problem, Completion(blocks, "", Ended.ANSWERED))
+    assert [check.winnable for check in checks] == [True] * (len(blocks) - 1) + [False]
+    known = [1.0] * (len(blocks) - 1)
+    assert checked("sudoku", blocks, "nothing", "winnable") == [0.0, *known, 0.0, 0.0]
+    assert checked("sudoku", blocks, "nothing", "outcome") == [0.0] * (len(blocks) + 2)
+    # Lost in between, and yet answered rightly: the block says what was known there, start and end how it ended.
+    assert checked("sudoku", blocks, demonstration.answer, "winnable") == [1.0, *known, 0.0, 1.0]
+
+
+def test_where_no_checker_knows_what_can_be_reached_the_outcome_stands() -> None:
+    problem, demonstration = shown("countdown")
+    torn = (Block("?", "?", "?"),)
+    assert exact_checks(problem, Completion(torn, "", Ended.ANSWERED))[0].winnable is None
+    assert checked("countdown", torn, demonstration.answer, "winnable") == [1.0, 1.0, 1.0]
+    assert checked("countdown", torn, "nothing", "winnable") == [0.0, 0.0, 0.0]
 
 
 def test_what_nobody_knows_has_no_label() -> None:

@@ -334,6 +334,26 @@ def test_labels_of_every_kind_are_trained_on(model: Path, tmp_path: Path, labels
     assert all(label.validity is not None for one in held for label in one.labels[1:])
 
 
+def test_what_can_still_be_reached_is_a_value_where_it_is_asked_for(model: Path, tmp_path: Path, tiny: Tiny) -> None:
+    usual = {"tasks": ("letters:2",), "problems": 4, "steps": 1, "trunk": "frozen", "held_out": 2}
+    kept = tmp_path / "winnable"
+    run_reward(tiny(model, **usual, value="winnable"), kept, measure=numbers)
+    run_reward(tiny(model, **usual, rollouts=str(kept)), tmp_path / "outcome", measure=numbers)
+    found, outcomes = (
+        list(read_rollouts(tmp_path / name / "rollouts" / "00000.jsonl")) for name in ("winnable", "outcome")
+    )
+    assert [one.row for one in found] == [one.row for one in outcomes]
+    # Whatever it writes here is wrong, and can yet be mended as long as no block goes on from it.
+    assert {label.value for one in outcomes for label in one.labels} == {0.0}
+    assert {one.labels[1].value for one in found if len(one.labels) > 2} == {1.0}
+    assert {label.value for one in found for label in (one.labels[0], one.labels[-1])} == {0.0}
+    held = (kept / "held_out" / "00000.jsonl").read_text(encoding="utf-8")
+    assert held == (tmp_path / "outcome" / "held_out" / "00000.jsonl").read_text(encoding="utf-8"), "measured otherwise"
+    assert "value" not in tiny(model, **usual).model_dump(mode="json")
+    with pytest.raises(ValueError, match="value=winnable is for exact labels, not for mc: only a checker knows it"):
+        tiny(model, value="winnable", labels="mc")
+
+
 def test_a_head_goes_on_where_it_was(model: Path, tmp_path: Path, tiny: Tiny) -> None:
     first = run_reward(tiny(model, trunk="frozen"), tmp_path / "first")
     more = run_reward(tiny(first, trunk="frozen", steps=1, learning_rate=1e-12), tmp_path / "second")
