@@ -150,21 +150,22 @@ def their_tree(peer: Peer, sampler: LocalSampler, prompt: str) -> tuple[int, flo
     return total, seconds
 
 
-def our_fixed(checkpoint: Checkpoint, prefixes: Sequence[Prefix]) -> int:
-    """FIXED tokens after each prefix."""
-    sampler = LocalSampler(checkpoint)
+def our_fixed(sampler: LocalSampler, prefixes: Sequence[Prefix], samples: int = 1) -> int:
+    """FIXED tokens after each prefix, so many times, with nothing known of them."""
+    sampler.refresh()
+    samplings = [Sampling(1.0, seed=sample) for sample in range(samples)]
 
     async def all_of_them() -> list[list[Extension]]:
-        rows = enumerate(prefixes)
-        return await asyncio.gather(*(sampler.extend(p, Limit(FIXED, FIXED), [Sampling(1.0, seed=i)]) for i, p in rows))
+        return await asyncio.gather(*(sampler.extend(prefix, Limit(FIXED, FIXED), samplings) for prefix in prefixes))
 
     return sum(len(one.segment.generated) for found in asyncio.run(all_of_them()) for one in found)
 
 
-def their_fixed(peer: Peer, sampler: LocalSampler, prefixes: Sequence[Prefix]) -> tuple[int, float]:
+def their_fixed(peer: Peer, sampler: LocalSampler, prefixes: Sequence[Prefix], samples: int = 1) -> tuple[int, float]:
     """The same by a peer."""
     peer.forget()
-    found = peer.generate([list(sampler.context(prefix)) for prefix in prefixes], [], FIXED)
+    contexts = [list(sampler.context(prefix)) for prefix in prefixes for _ in range(samples)]
+    found = peer.generate(contexts, [], FIXED)
     return sum(map(len, found.ids)), found.seconds
 
 
@@ -208,7 +209,6 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
     tree = min(
         long, key=lambda p: abs(len(sampler.context(Prefix((Message("user", p),), Effort.MEDIUM))) - TREE_PROMPT)
     )
-    rated = replace(checkpoint, head=new_head(checkpoint.network.shape.hidden_size))
     found: dict[str, Any] = {}
     with ParallelSampler(checkpoint, threads) as in_processes, peers(MODEL, threads, names) as others:
         found["versions"] = {name: f"{peer.engine} {peer.version}" for name, peer in others.items()}
@@ -228,13 +228,8 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
                 ways[name] = lambda p=peer, s=some, e=effort, t=temperature: their_chains(p, sampler, s, e, t)
             found[label] = compare(ways, repeats, note)
         note("tree")
-        ways = {
-            "ponder": lambda: timed(lambda: our_tree(rated, tree)),
-            "unrated": lambda: timed(lambda: our_tree(checkpoint, tree)),
-        }
-        if "generate" in others:
-            ways["generate"] = lambda: their_tree(others["generate"], sampler, tree)
-        found["tree"] = compare(ways, 3 * repeats, note)
+        found["tree"] = trees(checkpoint, tree, others, 3 * repeats, note)
+    rated = with_head(checkpoint)
     found["profile"] = {
         "one_stream": profile(lambda: our_chains(sampler, prompts[1:2], Effort.MEDIUM, 0.0)),
         "rollouts": profile(lambda: our_chains(sampler, prompts, Effort.MINIMAL, 1.0), repeats=1),
@@ -248,21 +243,47 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
 
 def base(threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
     """Fixed lengths on random weights of ponder-base's size."""
-    tokenizer = load_checkpoint(MODEL).tokenizer
-    network = new_network(replace(shape_named("base"), vocab_size=tokenizer.size), 0).eval()
-    checkpoint = replace(load_checkpoint(MODEL), network=network, head=None)
+    embedded = load_checkpoint(MODEL)
+    network = new_network(replace(shape_named("base"), vocab_size=embedded.tokenizer.size), 0).eval()
+    checkpoint = replace(embedded, network=network, head=None)
     sampler, found = LocalSampler(checkpoint), dict[str, Any]()
-    prefixes = [Prefix((Message("user", f"What is {i} + {i}?"),), Effort.MEDIUM) for i in range(128)]
+    prompts = [f"What is {i} + {i}?" for i in range(PROMPTS)]
+    prefixes = [Prefix((Message("user", prompt),), Effort.MEDIUM) for prompt in prompts]
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(checkpoint, Path(folder) / "base")
         with peers(Path(folder) / "base", threads, names) as others:
-            for label, some in (("one_stream", prefixes[:1]), ("rows_128", prefixes)):
+            for label, some, samples in (("one_stream", prefixes[:1], 1), ("rollouts", prefixes, SAMPLES)):
                 note(f"base {label}")
-                ways: dict[str, Way] = {"ponder": lambda s=some: timed(lambda: our_fixed(checkpoint, s))}
+                ways: dict[str, Way] = {"ponder": lambda p=some, n=samples: timed(lambda: our_fixed(sampler, p, n))}
                 for name, peer in others.items():
-                    ways[name] = lambda p=peer, s=some: their_fixed(p, sampler, s)
+                    ways[name] = lambda o=peer, p=some, n=samples: their_fixed(o, sampler, p, n)
                 found[label] = compare(ways, repeats, note)
-    return found | {"decode_256": ceiling(checkpoint)}
+            note("base tree")
+            found["tree"] = trees(checkpoint, prompts[0], others, repeats, note)
+    found["profile"] = {
+        "one_stream": profile(lambda: our_fixed(sampler, prefixes[:1])),
+        "rollouts": profile(lambda: our_fixed(sampler, prefixes, SAMPLES), repeats=1),
+    }
+    return found | {"decode_256": ceiling(checkpoint), "memory_512_rows": peak(checkpoint, prompts)}
+
+
+def with_head(checkpoint: Checkpoint) -> Checkpoint:
+    """The same with a head of random weights, which rates at the same cost as any other."""
+    return replace(checkpoint, head=new_head(checkpoint.network.shape.hidden_size))
+
+
+def trees(
+    checkpoint: Checkpoint, prompt: str, others: Mapping[str, Peer], repeats: int, note: Callable[[str], None]
+) -> dict[str, Any]:
+    """The rated tree beside the same tree without ratings, and beside a peer with a reward model of its own."""
+    sampler, rated = LocalSampler(checkpoint), with_head(checkpoint)
+    ways: dict[str, Way] = {
+        "ponder": lambda: timed(lambda: our_tree(rated, prompt)),
+        "unrated": lambda: timed(lambda: our_tree(checkpoint, prompt)),
+    }
+    if "generate" in others:
+        ways["generate"] = lambda: their_tree(others["generate"], sampler, prompt)
+    return compare(ways, repeats, note)
 
 
 def peak(checkpoint: Checkpoint, prompts: Sequence[str]) -> dict[str, int]:
@@ -319,14 +340,15 @@ def table(found: Mapping[str, Any]) -> str:
             f"| {size}, decode 256 rows | {one['tokens_a_second']:,.0f} | ceiling of this machine | "
             f"{one['ceiling']:,.0f} | {one['share']:.2f} | ≥ 0.5 |"
         )
-    memory = found["mini"]["memory_512_rows"]
+    lines += ["", *told({size: found[size].get("profile", {}) for size in ("mini", "base")}), ""]
+    lines += [remembered(size, found[size]["memory_512_rows"]) for size in ("mini", "base")]
+    layout = found["mini"]["microseconds"]
     lines += [
         "",
-        *told(found["mini"].get("profile", {})),  # results from before it was made have none
-        "",
-        f"512 chains at once: caches take {memory['peak'] / 2**20:.0f} MiB at most (budget "
-        f"{memory['budget'] / 2**20:.0f}); with a budget of {memory['small_budget'] / 2**20:.0f} MiB they take "
-        f"{memory['small_peak'] / 2**20:.0f}, and {memory['small_begun_again']} rows begin again.",
+        "Why rows stand in slots and not in pages: with torch, one layer's attention of 256 rows takes "
+        f"{layout['slots']:,.0f} µs over slots",
+        f"and {layout['pages']:,.0f} over gathered pages; copying a context into a slot, which pages would save, "
+        f"{layout['copy_a_context']:,.0f}, once a block.",
         "",
         f"The code of commit {found['mini'].get('commit', '5b542a1')} for mini, of "
         f"{found['base'].get('commit', '5b542a1')} for base.",
@@ -339,6 +361,15 @@ def table(found: Mapping[str, Any]) -> str:
         "Where a goal is missed, `LOG.md` has the profile that says why, what was tried and what is next.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def remembered(size: str, memory: Mapping[str, int]) -> str:
+    """How much memory caches took, with the budget as it comes and with a small one."""
+    mib = {name: f"{memory[name] / 2**20:.0f}" for name in ("peak", "budget", "small_budget", "small_peak")}
+    return (
+        f"512 chains at once, {size}: caches take {mib['peak']} MiB at most (budget {mib['budget']}); with a budget of "
+        f"{mib['small_budget']} MiB they take {mib['small_peak']}, and {memory['small_begun_again']} rows begin again."
+    )
 
 
 MEASURES = {"mini": mini, "base": base}

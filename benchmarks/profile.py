@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import patch
@@ -28,7 +28,7 @@ def profile(work: Callable[[], object], repeats: int = 5) -> dict[str, float]:
 
 
 def _once(work: Callable[[], object]) -> dict[str, float]:
-    spent, inside = Counter[str](), list[str]()
+    spent, inside = defaultdict[str, float](float), list[str]()
 
     def watch(label: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any, **named: Any) -> Any:
@@ -58,16 +58,17 @@ def _once(work: Callable[[], object]) -> dict[str, float]:
     return {"seconds": total, **shares, "python": 1 - sum(shares.values())}
 
 
-def told(found: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """A table of profiles; nothing where there are none yet."""
-    if not found:
-        return []
+def told(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """A table of profiles: of each size, of each workload."""
     shares = ("kernels", "prefill", "ratings", "python")
     return [
-        "| where the time goes (mini, one process) | seconds | kernels | prefill | ratings | Python |",
+        "| where the time goes (one process) | seconds | kernels | prefill | ratings | Python |",
         "| --- | --- | --- | --- | --- | --- |",
         *(
-            f"| {label} | {one['seconds']:.2f} | {' | '.join(f'{100 * one[share]:.0f} %' for share in shares)} |"
-            for label, one in found.items()
+            f"| {size}, {label} | {one['seconds']:.2f} | "
+            + " | ".join(f"{100 * one[share]:.0f} %" for share in shares)
+            + " |"
+            for size, profiles in found.items()
+            for label, one in profiles.items()
         ),
     ]
