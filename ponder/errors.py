@@ -4,8 +4,10 @@ PonderError
 ├── ConfigError      a setting, option or name that does not exist or does not fit (also a ValueError)
 ├── ProblemError     a problem file or a prompt that cannot be used (also a ValueError)
 ├── CheckpointError  a model directory that is missing, incomplete or damaged
+├── StorageError     a file that cannot be written, as on a full disk
 ├── SamplerError     a sampler that could not extend a prefix
-│   └── ContextError     because the prompt is longer than the model reads
+│   ├── ContextError     because the prompt is longer than the model reads
+│   └── RequestError     because what was asked for does not fit: n, a limit, a stop text (also a ConfigError)
 ├── TrainingError    a training that cannot go on: what it would learn is not what was asked for
 │   └── DivergedError    because numbers in it are no longer finite
 └── AnswerUnreadable an answer text that no reader understands (a grader turns it into a Grade)
@@ -39,12 +41,20 @@ class CheckpointError(PonderError):
     """A model directory is missing, incomplete or damaged."""
 
 
+class StorageError(PonderError):
+    """A file cannot be written; what it would have replaced is intact."""
+
+
 class SamplerError(PonderError):
     """A sampler could not extend a prefix."""
 
 
 class ContextError(SamplerError):
     """A prompt is longer than the model reads."""
+
+
+class RequestError(SamplerError, ConfigError):
+    """A sampler is asked for what no sampler can do."""
 
 
 class TrainingError(PonderError):

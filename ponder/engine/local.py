@@ -17,7 +17,7 @@ from ponder.engine.scheduler import MOST_BYTES, MOST_ROWS, Scheduler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.model.checkpoint import Checkpoint
-from ponder.text.format import BLOCKS, THINK_TAGS
+from ponder.text.format import BLOCKS, DIALECTS, THINK_TAGS
 from ponder.types import Segment
 
 FORMS: dict[str, Callable[[Checkpoint], Form]] = {BLOCKS.name: Folding, THINK_TAGS.name: Paragraphs}
@@ -75,14 +75,12 @@ class LocalSampler:
         A block closes before its limit, and none is begun that could not; an answer that reaches its limit comes back
         CUT_OFF.
         """
-        check(limit, samplings)
+        check(limit, samplings, DIALECTS[self.checkpoint.config.dialect])
         context = self._form.context(prefix)
         bounded = self._form.bounded(limit, context, prefix)
         if bounded is None:
             nothing = Segment(context.ids, (), ())
             return [Extension(None, None, None, nothing, last=True) for _ in samplings]
-        if not samplings:
-            return []
         found: dict[int, Extension] = {}
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -118,6 +116,16 @@ class LocalSampler:
             if len(found) < len(samplings):
                 self.scheduler.cancel(job)
         return [found[sample] for sample in range(len(samplings))]
+
+    def extend_now(
+        self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
+    ) -> list[Extension]:
+        """What `extend` gives, for whoever runs no event loop: returns once it is there."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.extend(prefix, limit, samplings, hear))
+        raise SamplerError("extend_now would stop the event loop that runs here: await extend instead")
 
     def _start(self) -> None:
         """See to it that somebody steps, in the loop that waits now."""

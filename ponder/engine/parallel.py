@@ -28,6 +28,7 @@ from ponder.engine.scheduler import MOST_BYTES, MOST_ROWS, least_bytes
 from ponder.errors import PonderError, SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.model.checkpoint import Checkpoint
+from ponder.text.format import DIALECTS
 from ponder.types import Message
 
 PROMPTS = 4096
@@ -163,9 +164,7 @@ class ParallelSampler:
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
         """One block or answer for each sampling: see `LocalSampler.extend`."""
-        check(limit, samplings)
-        if not samplings:
-            return []
+        check(limit, samplings, DIALECTS[self.checkpoint.config.dialect])
         if (version := version_of(self._parameters)) != self._version:
             self.refresh()
             self._version = version

@@ -120,7 +120,7 @@ class RemoteSampler:
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
         """One block or answer for each sampling, each by a request of its own; `hear` is not called."""
-        check(limit, samplings)
+        check(limit, samplings, DIALECTS[self.endpoint.dialect])
         one = self._by_chat if self.endpoint.kind == Kind.CHAT else self._by_text
         tasks = [asyncio.ensure_future(one(prefix, limit, sampling)) for sampling in samplings]
         try:

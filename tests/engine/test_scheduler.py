@@ -15,7 +15,7 @@ from ponder.engine.kv_cache import Slots
 from ponder.engine.local import LocalSampler
 from ponder.engine.spans import Span, token_bytes
 from ponder.engine.store import Store
-from ponder.errors import SamplerError
+from ponder.errors import RequestError, SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
 from ponder.model.heads import new_head
@@ -169,7 +169,8 @@ def test_long_extensions_odd_seeds_and_none_at_all(sampler: LocalSampler) -> Non
         sampler.extend(prefix(1), Limit(700, 5), [Sampling(1.0, 1.0, 2**63 + 5), Sampling(1.0, 1.0, -3)])
     )
     assert any(len(one.segment.generated) > 256 for one in texts)
-    assert asyncio.run(sampler.extend(prefix(1), Limit(700, 5), [])) == []
+    with pytest.raises(RequestError, match="n=0"):
+        asyncio.run(sampler.extend(prefix(1), Limit(700, 5), []))
 
 
 def test_many_contexts_are_read_in_several_passes(sampler: LocalSampler, monkeypatch: pytest.MonkeyPatch) -> None:
