@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder.errors import CheckpointError, ConfigError
+from ponder.model.saving import saving
 
 MOST_KEPT = 3
 """States that stay beside the newest one."""
@@ -75,8 +76,9 @@ class Run:
     def replacing_state(self) -> Generator[Path]:
         """A folder to write a new state into; it takes the old one's place only once it is complete."""
         part, old = self.folder / "state.part", self.folder / "state.old"
-        yield _emptied(part)
-        _settled(part)
+        with saving(self.state, part):
+            yield _emptied(part)
+            _settled(part)
         shutil.rmtree(old, ignore_errors=True)
         if self.state.exists():
             os.replace(self.state, old)
@@ -87,8 +89,9 @@ class Run:
     def keeping_state(self, step: int) -> Generator[Path]:
         """A folder to write a state into that stays beside the newest one, as do the MOST_KEPT last of them."""
         part, folder = self.healthy / f"{step:08}.part", self.healthy / f"{step:08}"
-        yield _emptied(part)
-        _settled(part)
+        with saving(folder, part):
+            yield _emptied(part)
+            _settled(part)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
         for old in self.kept_states()[:-MOST_KEPT]:
@@ -124,7 +127,7 @@ def numbered(folder: Path) -> list[int]:
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with saving(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
@@ -153,8 +156,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a kill leaves either the old one or the new one."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with saving(path, part):
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
 
 
 def open_run(folder: Path, config: Mapping[str, Any]) -> Run:

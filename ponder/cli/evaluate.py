@@ -11,6 +11,7 @@ from rich.table import Table
 from ponder.cli import models, output
 from ponder.cli.models import (
     DeviceOption,
+    DtypeOption,
     ModelOption,
     SeedOption,
     TemperatureOption,
@@ -83,6 +84,7 @@ def evaluate(
     seed: SeedOption = 0,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     workers: WorkersOption = 0,
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
@@ -129,7 +131,7 @@ def evaluate(
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]
     sets += [problems.held_out(name, level, n, split=part, seed=seed) for name, level in specs]
-    loaded = models.load(model, device, server, models.workers_for(workers, planned(sets, settings)))
+    loaded = models.load(model, device, server, models.workers_for(workers, planned(sets, settings)), dtype)
     tell_shortages(sets)
     try:
         settings = of_model(settings, loaded, digest=out is not None)
@@ -170,11 +172,17 @@ def check_settings(settings: Settings) -> None:
 
 
 def check_out(out: Path | None) -> None:
-    """Refuse a file that records cannot be written to, before anything is computed."""
-    if out is not None and out.is_dir():
+    """Refuse a file that records cannot be written to, before anything is computed; its folder is made."""
+    if out is None:
+        return
+    if out.is_dir():
         raise ConfigError(f"{out} is a directory: name a file in it for the records")
-    if out is not None and not out.parent.is_dir():
-        raise ConfigError(f"{out.parent} is no directory, so {out} cannot be written there: make it first")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigError(
+            f"{out.parent} cannot be made ({err.strerror}), so {out} cannot be written there: name another --out"
+        ) from None
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import pydantic
 
 from ponder.errors import ProblemError
+from ponder.model.saving import saving
 from ponder.runs import write_whole
 from ponder.types import Ended, Tokens
 
@@ -121,7 +122,7 @@ class Ledger:
     def add(self, records: Iterable[Record]) -> None:
         """Append records, whole lines at once."""
         new = {record.asked: record for record in records if record.asked not in self.records}
-        with self.path.open("a", encoding="utf-8") as file:
+        with saving(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write("".join(record.line() for record in new.values()))
         self.records |= new
 

@@ -25,6 +25,7 @@ from ponder.model.foreign import Foreign, load_foreign
 from ponder.model.heads import Head
 from ponder.model.hugging_face import NotOurs, config_of, join, shape_of, split
 from ponder.model.network import Network
+from ponder.model.saving import saving
 from ponder.model.sizes import Shape
 from ponder.text import format
 from ponder.text.effort import Plan
@@ -73,9 +74,10 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     """What whoever uses it should be told: a slower path, a shorter window."""
 
-    def to(self, device: str) -> "Checkpoint":
-        """Moves network and head to a device; returns itself."""
-        self.network.to(device)
+    def to(self, device: str, dtype: torch.dtype | None = None) -> "Checkpoint":
+        """Moves network and head to a device, the network's weights to a dtype, too, where one is given; returns
+        itself."""
+        self.network.to(device, dtype)
         if self.head:
             self.head.to(device)
         return self
@@ -92,10 +94,19 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the whole directory beside its place and move it there at once; an old one is replaced."""
-    network, tokenizer = checkpoint.own()
+    checkpoint.own()
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    with saving(folder, part):
+        part.mkdir(parents=True)
+        _write(checkpoint, part, dtype)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(part, folder)
+
+
+def _write(checkpoint: Checkpoint, part: Path, dtype: torch.dtype) -> None:
+    network, tokenizer = checkpoint.own()
     names = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
     shape, special = network.shape, tokenizer.special
     ends = {
@@ -111,9 +122,6 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     save_file(weights, str(part / WEIGHTS_FILE), metadata={"format": "pt"})
     if checkpoint.head:
         save_file(checkpoint.head.state_dict(), str(part / HEADS_FILE))
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(part, folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -131,8 +139,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def write_config(folder: Path, config: PonderConfig) -> None:
     """Replace what ``ponder.json`` says; the weights stay."""
     part = folder / (PONDER_FILE + ".part")
-    part.write_text(_written(config), encoding="utf-8")
-    os.replace(part, folder / PONDER_FILE)
+    with saving(folder / PONDER_FILE, part):
+        part.write_text(_written(config), encoding="utf-8")
+        os.replace(part, folder / PONDER_FILE)
 
 
 def _written(config: PonderConfig) -> str:

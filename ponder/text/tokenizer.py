@@ -68,7 +68,8 @@ class PonderTokenizer:
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and what transformers needs beside it."""
-        self.raw.save(str(folder / "tokenizer.json"))
+        # Not by its own save(), which raises a bare Exception where the disk is full.
+        (folder / "tokenizer.json").write_text(self.raw.to_str(pretty=True), encoding="utf-8")
         (folder / "chat_template.jinja").write_text(format.CHAT_TEMPLATE, encoding="utf-8")
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ponder.errors import CheckpointError
 from ponder.model.network import Network
+from ponder.model.saving import saving
 from ponder.reward.boundary import Judged
 from ponder.train.batch import split_packed
 from ponder.train.loop import DTYPES
@@ -89,8 +90,9 @@ def save_reads(reads: Sequence[Reads], path: Path, trunk: str, dtype: str) -> No
     part = path.with_name(path.name + ".part")
     hidden = [one.hidden for one in reads]
     tensors = {"hidden": torch.cat(hidden), "counts": torch.tensor([len(one) for one in hidden])}
-    save_file(tensors, part, metadata={"trunk": trunk, "dtype": dtype})
-    os.replace(part, path)
+    with saving(path, part):
+        save_file(tensors, part, metadata={"trunk": trunk, "dtype": dtype})
+        os.replace(part, path)
 
 
 def load_reads(

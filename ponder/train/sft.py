@@ -18,6 +18,7 @@ from ponder.errors import ConfigError
 from ponder.model.checkpoint import Checkpoint, PonderConfig, load_checkpoint, save_checkpoint
 from ponder.model.device import pick_device, pick_dtype
 from ponder.model.network import new_network
+from ponder.model.saving import saving
 from ponder.model.sizes import shape_named
 from ponder.runs import open_run
 from ponder.seeds import rng_for, seed_for
@@ -257,7 +258,8 @@ def run_sft(
     tokens = run.folder / "tokenizer"
     if not (tokens / "tokenizer_config.json").exists():
         tokens.mkdir(exist_ok=True)
-        (given[1] if given else train_tokenizer(corpus(config), config.vocabulary)).save(tokens)
+        with saving(tokens):
+            (given[1] if given else train_tokenizer(corpus(config), config.vocabulary)).save(tokens)
     tokenizer = load_tokenizer(tokens)
     rows(config, tokenizer, 0)  # a mix that cannot be trained on is refused here, not in a worker
     fresh = replace(shape, vocab_size=tokenizer.size)

@@ -73,7 +73,7 @@ def test_tasks_sample_is_a_problem_file(run, tmp_path):
         (["eval", "--task", "countdown:1", "--search", "single,bream"], "unknown search 'bream'"),
         (["eval", "--task", "countdown:1", "--search", "majority", "--samples", "1,4"], "give --temperature"),
         (["eval", "--task", "countdown:1", "--split", "train"], "the train split"),
-        (["eval", "--task", "countdown:1", "--out", "/no/such/folder/x"], "/no/such/folder"),
+        (["eval", "--task", "countdown:1", "--out", "/dev/null/folder/x"], "/dev/null/folder cannot be made"),
         (["eval", "--problems", "/no/such.jsonl"], "cannot be read"),
         (["eval", "--gym", "chess:2"], "unknown gym task 'chess'"),
         (["train", "sft", "--steps", "0"], "steps=0 does not fit"),
@@ -124,7 +124,7 @@ def test_bad_problem_lines_are_named(run, scripted, tmp_path):
 
 
 def test_eval_as_json_and_as_records(run, scripted, tmp_path):
-    out = tmp_path / "records.jsonl"
+    out = tmp_path / "runs" / "new" / "records.jsonl"
     outcome = run("eval", "--task", "countdown:1", "--n", "3", "--effort", "none,medium", "--json", "--out", str(out))
     none, medium = json.loads(outcome.out)
     wanted = {"task", "level", "effort", "search", "samples", "n", "accuracy", "low", "high", "tokens"}
@@ -133,7 +133,7 @@ def test_eval_as_json_and_as_records(run, scripted, tmp_path):
     assert none["tokens"] < medium["tokens"]
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(records) == 6 and {record["model"] for record in records} == {"scripted"}
-    assert list(tmp_path.iterdir()) == [out]
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_eval_of_own_problems_samples_and_a_table(run, scripted, tmp_path):
