@@ -51,13 +51,15 @@ def doctor(json: JsonOption = False) -> None:
         **versions,
     }
     if versions["torch"]:
-        from ponder.model.device import pick_device, pick_dtype
+        from ponder.model.device import pick_device, pick_dtype, pick_sampling_dtype
         from ponder.model.sizes import SIZES
 
         device = pick_device()
         dtype = pick_dtype(device.value, SIZES["mini"].hidden_size)
         report["device"] = f"{device.value}: {device.reason}"
         report["dtype"] = f"{dtype.value} for training: {dtype.reason}"
+        sampling = pick_sampling_dtype(device.value)
+        report["sampling"] = f"{sampling.value}: {sampling.reason}"
     report["model"], fault = _model()
     missing += [fault] if fault else []
     report |= {"missing": missing, "hints": hints}

@@ -35,6 +35,9 @@ ModelOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto takes cuda where there is one.")]
+DtypeOption = Annotated[
+    str, typer.Option("--dtype", help="Of weights and caches: float32, bfloat16, or auto, bfloat16 on cuda alone.")
+]
 TemperatureOption = Annotated[
     float, typer.Option("--temperature", help="How freely tokens are drawn; 0 takes the likeliest.")
 ]
@@ -177,8 +180,10 @@ def find_model(given: Path | None) -> Path:
     return embedded_folder()
 
 
-def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE, workers: int = 1) -> Model:
-    """Load a model onto a device, or take the one on a server.
+def load(
+    given: Path | None, device: str = "auto", upstream: Upstream = HERE, workers: int = 1, dtype: str = "auto"
+) -> Model:
+    """Load a model onto a device, in a number format, or take the one on a server.
 
     On a CPU a narrow network samples in so many processes; wider ones use all cores in one.
     """
@@ -192,15 +197,18 @@ def load(given: Path | None, device: str = "auto", upstream: Upstream = HERE, wo
     from ponder.engine.parallel import ParallelSampler
     from ponder.engine.scheduler import MOST_BYTES, least_bytes
     from ponder.model.checkpoint import load_checkpoint
-    from ponder.model.device import narrow, pick_device, settle_decoding_threads
+    from ponder.model.device import DTYPES, narrow, pick_device, pick_sampling_dtype, settle_decoding_threads
     from ponder.reward.head import HeadRater
 
     picked = pick_device(device)
-    checkpoint = load_checkpoint(folder).to(picked.value)
+    format = pick_sampling_dtype(picked.value, dtype)
+    checkpoint = load_checkpoint(folder).to(picked.value, DTYPES[format.value])
     config, shape = checkpoint.config, checkpoint.network.shape
     check_plans(folder, config.efforts)
     compiling = "its decoding is being compiled for this processor, once: about ten seconds"
-    for note in (*checkpoint.notes, *([compiling] if compiled_first(checkpoint.network) else [])):
+    lesser = f"it computes in {format.value}: {format.reason}"
+    told = [compiling] if compiled_first(checkpoint.network) else []
+    for note in (*checkpoint.notes, *told, *([] if format.value == "float32" else [lesser])):
         output.note(f"{config.name}: {note}", style="yellow")
     settle_decoding_threads(picked.value, shape.hidden_size)
     # Caches grow with what is generated: a large model's budget only says how far they may.

@@ -13,6 +13,7 @@ import typer
 from ponder.cli import models, output
 from ponder.cli.models import (
     DeviceOption,
+    DtypeOption,
     ModelOption,
     UpstreamDialectOption,
     UpstreamKeyOption,
@@ -126,6 +127,7 @@ def serve(
         float, typer.Option("--store-days", min=0, help="How long a response is kept after it was last gone on from.")
     ] = 30.0,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
     upstream_key_env: UpstreamKeyOption = None,
@@ -160,8 +162,8 @@ def serve(
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     file = store or (_store_file(port) if port else Path(MEMORY))
     kept = Store(file, store_days)
-    main = models.load(model, device, server)
-    fast = models.load(fast_model, device) if fast_model else None
+    main = models.load(model, device, server, dtype=dtype)
+    fast = models.load(fast_model, device, dtype=dtype) if fast_model else None
     if fast and fast.name == main.name:
         raise ConfigError(f"--fast-model is called {fast.name}, as the other one is: give one of them another name")
     if AUTO in (main.name, fast.name if fast else ""):

@@ -16,6 +16,7 @@ from ponder.cli import models, output
 from ponder.cli.display import Display, Watched
 from ponder.cli.models import (
     DeviceOption,
+    DtypeOption,
     ModelOption,
     SeedOption,
     TopPOption,
@@ -143,6 +144,7 @@ def think(
         typer.Option("--tree", help="Write all that was tried as a page or as JSON.", metavar="FILE.html|FILE.json"),
     ] = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     upstream: UpstreamOption = None,
     upstream_model: UpstreamModelOption = None,
     upstream_key_env: UpstreamKeyOption = None,
@@ -164,7 +166,7 @@ def think(
         check_plan(asked, temperature or 0.0)
     check_tree(tree)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
-    thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json, server)
+    thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json, server, dtype)
     thinker, messages = replace(thinker, asked=asked), (Message("user", text),)
     chosen = thinker.model.effort(effort, messages)
     plan = thinker.plan(chosen)
@@ -210,12 +212,13 @@ def open_thinker(
     show_thoughts: bool,
     quiet: bool,
     upstream: models.Upstream = models.HERE,
+    dtype: str = "auto",
 ) -> Thinker:
     """Check the settings, then load the model."""
     models.check_sampling(temperature or 0.0, top_p)
     if effort not in (None, AUTO):
         effort_named(effort)
-    loaded = models.load(model, device, upstream)
+    loaded = models.load(model, device, upstream, dtype=dtype)
     if effort == AUTO:
         loaded.router()
     display = Display(output.stderr(), show_thoughts, quiet, DIALECTS[loaded.dialect])

@@ -35,14 +35,14 @@ class Slots:
     vain.
     """
 
-    def __init__(self, shape: Sizes, device: torch.device) -> None:
+    def __init__(self, shape: Sizes, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         size = (shape.num_hidden_layers, 0, shape.num_key_value_heads, 0, shape.head_dim)
-        self.keys, self.values = torch.zeros(size, device=device), torch.zeros(size, device=device)
+        self.keys, self.values = torch.zeros(2, *size, dtype=dtype, device=device)
         self.lengths = torch.zeros(0, dtype=torch.long, device=device)
         """(S,), tokens of each row that are in its slot."""
         self.behind = torch.zeros(0, dtype=torch.long, device=device)
         """(S,), tokens of the prompts before them."""
-        self.prompts = Prompts(shape, device)
+        self.prompts = Prompts(shape, device, dtype)
         self.changes = 0
         """How often a row has joined, left or moved."""
         self.spots: list[Spot | None] = []
@@ -171,10 +171,7 @@ class Slots:
         v.index_put_(self._at, values.reshape(-1, D).to(v.dtype))
         # The heads that share keys are one row's queries at the same place: so they are read once for all of them.
         q = queries.reshape(len(k), -1, D)
-        parts = [
-            attention(q[part], k[part, :end], v[part, :end], mask.to(q.dtype), bool(looks))
-            for part, end, mask in self._parts
-        ]
+        parts = [attention(q[part], k[part, :end], v[part, :end], mask, bool(looks)) for part, end, mask in self._parts]
         own = (torch.cat([found for found, _ in parts]) if len(parts) > 1 else parts[0][0]).view(S, 1, H, D)
         if not looks:
             return own
@@ -186,4 +183,4 @@ class Slots:
         theirs, their_sums = torch.zeros_like(own), torch.full_like(sums, -torch.inf)
         for look in looks:
             theirs[look.rows], their_sums[look.rows] = look(layer, queries)
-        return torch.lerp(theirs, own, (sums - their_sums).sigmoid()[..., None])[:, None]
+        return torch.lerp(theirs, own, (sums - their_sums).sigmoid()[..., None].to(own.dtype))[:, None]

@@ -35,14 +35,17 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, sums:
     the softmax's sum, where it is asked for.
 
     As two products: three times as fast as torch's own on a CPU where so few queries share keys (`LOG.md`, 2026-11-21).
+    The softmax is computed in float32.
     """
-    scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=queries.shape[-1] ** -0.5)
+    scores = torch.baddbmm(mask.to(queries.dtype), queries, keys.transpose(1, 2), alpha=queries.shape[-1] ** -0.5)
     if not sums:
-        return torch.bmm(scores.softmax(dim=-1), values), None
+        return torch.bmm(scores.softmax(dim=-1, dtype=torch.float32).to(values.dtype), values), None
+    scores = scores.float()
     most = scores.amax(dim=-1, keepdim=True)
     scores = scores.sub_(most).exp_()
     total = scores.sum(dim=-1, keepdim=True)
-    return torch.bmm(scores, values) / total, (most + total.log())[..., 0]
+    found = torch.bmm(scores.to(values.dtype), values) / total
+    return found.to(values.dtype), (most + total.log())[..., 0]
 
 
 @dataclass(eq=False)
@@ -90,7 +93,7 @@ class Look:
         q[self.at] = queries[self.rows]
         q = q.view(sides).transpose(1, 2).reshape(P * K, -1, D)
         k, v = self.shelf.keys[layer, :P].flatten(0, 1), self.shelf.values[layer, :P].flatten(0, 1)
-        found, sums = attention(q, k, v, self.mask.to(q.dtype), True)
+        found, sums = attention(q, k, v, self.mask, True)
         assert sums is not None
         found = found.view(P, K, self.most, H // K, D).transpose(1, 2).reshape(-1, H, D)
         return found[self.at], sums.view(P, K, self.most, H // K).transpose(1, 2).reshape(-1, H)[self.at]
@@ -99,9 +102,9 @@ class Look:
 class Prompts:
     """The prompts that rows share at this moment, on shelves by length."""
 
-    def __init__(self, shape: Sizes, device: torch.device) -> None:
+    def __init__(self, shape: Sizes, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self._size = shape.num_hidden_layers, shape.num_key_value_heads, shape.head_dim
-        self._device = device
+        self._device, self._dtype = device, dtype
         self._shelves: dict[int, _Shelf] = {}
         self._spots: dict[tuple[int, ...], Spot] = {}
 
@@ -109,6 +112,11 @@ class Prompts:
     def tokens(self) -> int:
         """Tokens that the shelves have room for."""
         return sum(columns * shelf.room for columns, shelf in self._shelves.items())
+
+    @property
+    def users(self) -> int:
+        """Rows that share a prompt."""
+        return sum(sum(shelf.users) for shelf in self._shelves.values())
 
     @property
     def shelves(self) -> dict[int, tuple[Tensor, Tensor]]:
@@ -222,7 +230,7 @@ class Prompts:
 
     def _new_shelf(self, columns: int) -> _Shelf:
         layers, heads, dim = self._size
-        keys, values = torch.zeros(2, layers, 0, heads, columns, dim, device=self._device)
+        keys, values = torch.zeros(2, layers, 0, heads, columns, dim, dtype=self._dtype, device=self._device)
         self._shelves[columns] = _Shelf(keys, values)
         return self._shelves[columns]
 

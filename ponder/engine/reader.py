@@ -50,10 +50,10 @@ class Reader:
     def __init__(self, network: Causal, decoder: Decoder, head: Head | None, most_bytes: int) -> None:
         self._network, self._decoder, self._head = network, decoder, head
         self._parameters = tuple(network.parameters())  # finding them takes longer than asking them all
-        self._device = self._parameters[0].device
+        self._device, self._dtype = self._parameters[0].device, self._parameters[0].dtype
         self._store = Store(most_bytes)
         self._version = -1
-        self.at_once = min(READ_AT_ONCE, most_bytes // token_bytes(network.shape))
+        self.at_once = min(READ_AT_ONCE, most_bytes // token_bytes(network.shape, self._dtype))
         """Most tokens of one pass."""
         self.read_tokens = 0
         """Context tokens that had to be computed so far; the others were known."""
@@ -99,7 +99,7 @@ class Reader:
         for ids in (context[:shared], *after):
             if ids and (found := self._store.find(ids)):
                 return ids, found.first(min(_common(ids, context), len(context) - 1))
-        return (), empty_span(self._network.shape, self._device)
+        return (), empty_span(self._network.shape, self._device, self._dtype)
 
     def _remember(self, context: Ids, shared: int, base: Ids, read: Read) -> None:
         """Keep the part that other contexts share, once, and this context behind it."""

@@ -32,7 +32,8 @@ class Reading:
         self.positions = behind[:, None] + torch.minimum(columns, ends)
         """(n, w); padding stands at its row's last place, since some networks know no position beyond their window."""
         layers, _, heads, _, dim = self._known[0].shape
-        self._new = [torch.zeros(layers, len(known), heads, width, dim, device=device) for _ in range(2)]
+        size, dtype = (layers, len(known), heads, width, dim), known[0].keys.dtype
+        self._new = [torch.zeros(size, dtype=dtype, device=device) for _ in range(2)]
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Look at what is known and at the new tokens before one's own."""

@@ -7,7 +7,7 @@ a budget: a row that has no room waits, and where the rows outgrow the budget th
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -84,15 +84,16 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         shape = self.network.shape
-        self._device = next(self.network.parameters()).device
+        first = next(self.network.parameters())
+        self._device, each = first.device, token_bytes(shape, first.dtype)
         self.decoder = decoder_for(self.network, self.native)
-        self._slots, self._rows = Slots(shape, self._device), Rows.none(self._device)
+        self._slots, self._rows = Slots(shape, self._device, first.dtype), Rows.none(self._device)
         self._reader = Reader(self.network, self.decoder, self.head, self.most_bytes // 8)
-        self._room = self.most_bytes // 2 // token_bytes(shape)
+        self._room = self.most_bytes // 2 // each
         """Tokens of all rows and their prompts together, unused columns included."""
         self._wanted: Counter[tuple[int, ...]] = Counter()
         """Samples of each prompt that decode or wait."""
-        if self.most_bytes < (least := least_bytes(shape)):
+        if self.most_bytes < (least := least_bytes(shape, first.dtype)):
             raise SamplerError(
                 f"a memory budget of {self.most_bytes:,} bytes does not hold one row of "
                 f"{shape.max_position_embeddings:,} tokens: give it at least {least:,}"
@@ -105,9 +106,20 @@ class Scheduler:
         return bool(self._waiting) or any(self._owners)
 
     @property
+    def decoding(self) -> int:
+        """Rows that decode for somebody."""
+        return sum(owner is not None for owner in self._owners)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or decodes, and nothing is held for anybody who did."""
+        return not (self.busy or self._wanted or self._slots.prompts.users or any(self._slots.spots))
+
+    @property
     def bytes(self) -> int:
         """Memory that the rows' caches and the remembered prompts take."""
-        return self._slots.tokens * token_bytes(self.network.shape) + self._reader.bytes
+        each = token_bytes(self.network.shape, self._slots.keys.dtype)
+        return self._slots.tokens * each + self._reader.bytes
 
     @property
     def read_tokens(self) -> int:
@@ -154,7 +166,10 @@ class Scheduler:
             for job in self._waiting:
                 self._forget(job.prompt, len(job.pending) if job.cancelled else 0)
             self._waiting = deque(job for job in self._waiting if not job.cancelled)
-        self._free([slot for slot, owner in enumerate(self._owners) if owner and owner.job.cancelled])
+        gone = [slot for slot, owner in enumerate(self._owners) if owner and owner.job.cancelled]
+        self._free(gone)
+        if gone and not self.decoding:
+            self._keep([])
 
     def _free(self, slots: list[int]) -> None:
         if not slots:
@@ -177,7 +192,7 @@ class Scheduler:
             return
         joining: list[_Joining] = []
         contexts = dict[tuple[int, ...], Known]()
-        used, tokens = sum(owner is not None for owner in self._owners), 1
+        used, tokens = self.decoding, 1
         prompts, grown = set[tuple[int, ...]](), 0
         while self._waiting:
             job = self._waiting[0]
@@ -328,9 +343,9 @@ class Scheduler:
         broken = False
         for owner, (tokens, logprobs), rating in zip(owners, texts, ratings, strict=True):
             assert owner
-            if not all(map(math.isfinite, logprobs)):
+            if damaged := _damaged(logprobs, (*(owner.before or ()), *(rating or ()))):
                 owner.job.cancelled = True
-                owner.job.failed(SamplerError("the network's output is not finite: its weights are damaged"))
+                owner.job.failed(SamplerError(f"{damaged} is not finite: its weights are damaged"))
                 broken = True
                 continue
             written = Written(owner.job, owner.sample, tokens, logprobs, owner.before, rating)
@@ -352,6 +367,13 @@ class Scheduler:
             self._finish(over, hidden[torch.tensor(over, device=self._device)])
 
 
-def least_bytes(shape: Sizes) -> int:
+def _damaged(logprobs: Sequence[float], ratings: Sequence[float]) -> str | None:
+    """Whose output holds infinities or what is no number."""
+    if not all(map(math.isfinite, logprobs)):
+        return "the network's output"
+    return None if all(map(math.isfinite, ratings)) else "the head's rating"
+
+
+def least_bytes(shape: Sizes, dtype: torch.dtype = torch.float32) -> int:
     """The memory budget in which one row of a network may fill its window."""
-    return 2 * token_bytes(shape) * columns_of(shape.max_position_embeddings)
+    return 2 * token_bytes(shape, dtype) * columns_of(shape.max_position_embeddings)

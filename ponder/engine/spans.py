@@ -45,15 +45,15 @@ class Span:
         return Span(self.keys.clone(), self.values.clone())
 
 
-def empty_span(shape: Sizes, device: torch.device) -> Span:
+def empty_span(shape: Sizes, device: torch.device, dtype: torch.dtype = torch.float32) -> Span:
     """A span of no tokens."""
     size = (shape.num_hidden_layers, shape.num_key_value_heads, 0, shape.head_dim)
-    return Span(torch.zeros(size, device=device), torch.zeros(size, device=device))
+    return Span(*torch.zeros(2, *size, dtype=dtype, device=device))
 
 
-def token_bytes(shape: Sizes) -> int:
-    """What one token of one row takes in float32."""
-    return 8 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim
+def token_bytes(shape: Sizes, dtype: torch.dtype = torch.float32) -> int:
+    """What one token of one row takes: a key and a value of each layer."""
+    return 2 * dtype.itemsize * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim
 
 
 def cut(spans: Sequence[Span], start: int, stop: int | None = None) -> Iterator[Span]:

@@ -35,15 +35,29 @@ def pick_device(wanted: str = "auto") -> Pick:
 def pick_dtype(device: str, hidden: int, wanted: str = "auto") -> Pick:
     """The number format of the matrix products in training: what was asked for, else the faster one, timed."""
     if wanted != "auto":
-        if wanted not in DTYPES:
-            raise ConfigError(f"unknown dtype {wanted!r}: the dtypes are auto, {', '.join(DTYPES)}")
-        return Pick(wanted, "asked for")
+        return _asked_for(wanted)
     if device == "cuda":
         return Pick("bfloat16", "CUDA devices of the last years multiply it fastest")
     seconds = {name: _matmul_seconds(dtype, hidden) for name, dtype in DTYPES.items()}
     fastest = min(seconds, key=lambda name: seconds[name])
     other = max(seconds, key=lambda name: seconds[name])
     return Pick(fastest, f"its products took {seconds[fastest] / seconds[other]:.2f} of {other}'s time here")
+
+
+def pick_sampling_dtype(device: str, wanted: str = "auto") -> Pick:
+    """The number format that a network's weights and caches have where it only samples: what was asked for, else the
+    one that the device decodes fastest in."""
+    if wanted != "auto":
+        return _asked_for(wanted)
+    if device == "cuda":
+        return Pick("bfloat16", "a step reads half as much as in float32, and multiplies faster")
+    return Pick("float32", "the compiled kernels compute in it")
+
+
+def _asked_for(dtype: str) -> Pick:
+    if dtype not in DTYPES:
+        raise ConfigError(f"unknown dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
+    return Pick(dtype, "asked for")
 
 
 def settle_decoding_threads(device: str, hidden: int) -> None:

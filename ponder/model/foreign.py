@@ -83,9 +83,11 @@ class Foreign:
         """Every weight."""
         yield from self.model.parameters()
 
-    def to(self, device: str) -> "Foreign":
-        """Moves the weights; returns itself."""
+    def to(self, device: str, dtype: torch.dtype | None = None) -> "Foreign":
+        """Moves the weights, to a dtype where one is given; returns itself."""
         self.model.to(device)
+        for weight in self.parameters():  # not the buffers: rotary embeddings turn by their float32
+            weight.data = weight.data.to(dtype or weight.dtype)
         return self
 
     def share_memory(self) -> "Foreign":

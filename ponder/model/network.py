@@ -1,7 +1,8 @@
 """Qwen3, Qwen2 and Llama in plain torch.
 
-One forward serves training and decoding: an `Attend` says who looks at whom (a mask, packed rows, a cache). Weights
-stay float32; autocast makes the matrix products bfloat16 where that is faster.
+One forward serves training and decoding: an `Attend` says who looks at whom (a mask, packed rows, a cache). In training
+weights stay float32, and autocast makes the matrix products bfloat16 where that is faster; for sampling alone they may
+be bfloat16 themselves, and then so are caches, while norms, rotations and softmaxes are computed in float32.
 """
 
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Masked:
 
 
 class Norm(nn.Module):
-    """RMSNorm over the last axis, in float32."""
+    """RMSNorm over the last axis, computed in float32."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -55,8 +56,8 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., size) to the same shape."""
-        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps)
+        """(..., size) to the same shape, in the weights' dtype."""
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(self.weight.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

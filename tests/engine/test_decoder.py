@@ -1,5 +1,6 @@
 """Compiled kernels compute what torch does, for every architecture, and a row's bits do not depend on its company."""
 
+import copy
 import threading
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from ponder.engine.decoder import Decoder, decoder_for
 from ponder.engine.grammar import Grammar
 from ponder.engine.kv_cache import Slots
 from ponder.engine.rows import Begun, Rows
-from ponder.engine.spans import empty_span
+from ponder.engine.spans import empty_span, token_bytes
 from ponder.errors import SamplerError
 from ponder.interfaces import Limit, Sampling
 from ponder.model.network import Network, new_network
@@ -53,11 +54,12 @@ def network_of(**settings: Any) -> Network:
 def passes(decoder: Decoder, contexts: list[list[int]], known: int, steps: int = 3) -> list[torch.Tensor]:
     """Hidden states and logits of contexts that are read in two parts, and decoded on with the tokens 5, 6, 7, …"""
     shape, found = decoder.network.shape, list[torch.Tensor]()  # type: ignore[attr-defined]
+    dtype = next(decoder.network.parameters()).dtype  # type: ignore[attr-defined]
     with torch.inference_mode():
-        before, *_ = decoder.read([empty_span(shape, CPU)] * len(contexts), [ids[:known] for ids in contexts])
+        before, *_ = decoder.read([empty_span(shape, CPU, dtype)] * len(contexts), [ids[:known] for ids in contexts])
         after, *rest = decoder.read(before, [ids[known:] for ids in contexts])
         found += rest
-        slots, active = Slots(shape, CPU), torch.ones(len(contexts), dtype=torch.bool)
+        slots, active = Slots(shape, CPU, dtype), torch.ones(len(contexts), dtype=torch.bool)
         slots.reserve(len(contexts), max(map(len, contexts)) + 1)
         for row, parts in enumerate(zip(before, after, strict=True)):
             if row % 2:  # every other one stands behind a shared prompt
@@ -126,6 +128,22 @@ def test_weights_that_change_or_move_are_seen_and_others_refused() -> None:
     network.double()
     with pytest.raises(SamplerError, match="float64"):
         passes(decoder, contexts, 8)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_in_bfloat16_it_computes_nearly_the_same_and_caches_take_half(kind: str) -> None:
+    """Forks behind shared prompts included; the weights are the same numbers, so that only computing differs."""
+    narrow = network_of(model_type=kind, tie_word_embeddings=kind != "llama").bfloat16()
+    wide, contexts = copy.deepcopy(narrow).float(), contexts_of(21)
+    found = passes(decoder_for(narrow), contexts, 8), passes(decoder_for(wide, native=False), contexts, 8)
+    for near, right in zip(*found, strict=True):
+        assert (near.float() - right).square().mean() < (0.06 * right.std()) ** 2
+        assert (near.float() - right).abs().max() < 0.2 * right.abs().max()
+    bfloat = torch.bfloat16
+    assert empty_span(SHAPE, CPU, bfloat).keys.dtype is bfloat and 2 * token_bytes(SHAPE, bfloat) == token_bytes(SHAPE)
+    slots = Slots(SHAPE, CPU, bfloat)
+    slots.reserve(3, 70)
+    assert slots.keys.nbytes + slots.values.nbytes == 3 * 128 * token_bytes(SHAPE, bfloat)
 
 
 @pytest.mark.parametrize(
