@@ -8,10 +8,12 @@ from shlex import join
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from ponder.cli import output
 from ponder.cli.output import JsonOption
 from ponder.errors import ConfigError
+from ponder.evaluate.claims import Claim
 from ponder.evaluate.plots import Price
 from ponder.evaluate.practice import read_practice
 from ponder.evaluate.records import read_records
@@ -39,7 +41,7 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Draw accuracy against tokens and cost from records, and against training compute from a run's checkpoints: one
-    page, its pictures, and all numbers as JSON.
+    page, its pictures, and all numbers as JSON. What thinking longer has brought is also told here.
 
     Example: ponder report runs/eval.jsonl --out runs/report
 
@@ -56,6 +58,8 @@ def report(
         return
     for file in files:
         output.result(file)
+    if made.claims:
+        output.stdout().print(table(made.claims))
 
 
 def write(records: Sequence[Path], out: Path, price: Price, runs: Sequence[Path] = ()) -> tuple[Report, list[str]]:
@@ -74,6 +78,22 @@ def write(records: Sequence[Path], out: Path, price: Price, runs: Sequence[Path]
     write_whole(out / SUMMARY, jsonlib.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
     write_whole(out / PAGE, made.page)  # last: a report is there once its page is
     return made, [str(out / name) for name in (PAGE, *made.pictures, SUMMARY)]
+
+
+def table(claims: Sequence[Claim]) -> Table:
+    """The claims for a reader."""
+    shown = Table(box=None, pad_edge=False)
+    models = len({(one.setting, one.effort) for one in claims if one.effort}) > 1
+    shown.add_column("task", header_style="bold", no_wrap=True)
+    shown.add_column("claim", header_style="bold")
+    for name in ("number", "95 % interval", "n"):
+        shown.add_column(name, header_style="bold", justify="right", no_wrap=True)
+    last = ""
+    for one in claims:
+        at = f"{one.setting.model} {one.effort} {one.task}" if models else one.task
+        shown.add_row(at if at != last else "", one.name, one.told, one.interval, str(one.n))
+        last = at
+    return shown
 
 
 def priced(prompt: float, generated: float) -> Price:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
 
+from ponder.evaluate.claims import Claim, claims
 from ponder.evaluate.page import escaped, page, picture, table
 from ponder.evaluate.plots import DARK, LIGHT, Price, curve_figure, effort_figure
 from ponder.evaluate.practice import Practice
@@ -27,6 +28,7 @@ class Report:
     price: Price
     commands: Sequence[str]
     """What computes the records again."""
+    claims: Sequence[Claim]
     practices: Sequence[Practice]
     """What was measured of trainings on the way."""
     pictures: Mapping[str, bytes] = field(repr=False)
@@ -38,6 +40,7 @@ class Report:
         return {
             "curves": [_told(curve, self.price) for curve in self.curves],
             "efforts": [_told(curve, self.price) for curve in self.efforts],
+            "claims": [one.to_json() for one in self.claims],
             "price": {"prompt": self.price.prompt, "generated": self.price.generated},
             "practice": [one.to_json() for one in self.practices],
             "commands": list(self.commands),
@@ -54,6 +57,7 @@ def make_report(
     """The whole report; `command` is what makes it again. Raises ConfigError without matplotlib."""
     price = price or Price()
     found, efforts, commands = curves(records), by_effort(records), _commands(records)
+    claimed = claims(found, efforts)
     settings = list(dict.fromkeys(curve.setting for curve in [*found, *efforts]))
     pictures: dict[str, bytes] = {}
     parts: list[str] = []
@@ -62,6 +66,7 @@ def make_report(
         pictures |= section.pictures
         parts += section.parts
         commands += section.commands
+    parts += _claims(claimed, settings)
     for (setting, effort), own in _grouped(found).items():
         name = _file("curve", effort, setting, settings)
         title = f"{_titled(setting, settings)}, effort {effort}: accuracy against tokens"
@@ -78,13 +83,20 @@ def make_report(
     again = [*commands, *([command] if command else [])]
     parts += ["<h2>Commands</h2>", f"<pre>{escaped(chr(10).join(again))}</pre>"]
     whole = page(_heading(records, practices), _about(records), parts)
-    return Report(found, efforts, price, again, practices, pictures, whole)
+    return Report(found, efforts, price, again, claimed, practices, pictures, whole)
 
 
 _LEGEND = (
     '<p class="dim">Bands: 95 % bootstrap intervals over problems. Dotted: least-squares fits of accuracy to the '
     "logarithm of tokens. Dashed: the chance that any chain is right, which no choice among them can beat. A ring: "
     "more samples were worse than fewer; red where chance does not explain it.</p>"
+)
+
+
+_CLAIMS = (
+    '<p class="dim">Intervals: paired bootstrap over problems. Points are of accuracy; shares are of what is named. '
+    "Where a search is as accurate as the vote is read between its points, on a line over the logarithm of tokens; not "
+    "reached: by nothing that was measured.</p>"
 )
 
 
@@ -142,6 +154,24 @@ def _about(records: Sequence[Record]) -> str:
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _claims(claimed: Sequence[Claim], settings: Sequence[Setting]) -> list[str]:
+    """What thinking longer has brought, a claim a row."""
+    rows = [
+        [
+            " ".join(filter(None, (_titled(one.setting, settings) + ",", one.effort))).removesuffix(","),
+            one.task,
+            one.name,
+            one.told,
+            one.interval,
+            str(one.n),
+            one.note,
+        ]
+        for one in claimed
+    ]
+    titles = ["model and effort", "task", "claim", "number", "95 % interval", "n", "from"]
+    return ["<h2>What thinking longer has brought</h2>", table(titles, rows, 3), _CLAIMS] if rows else []
 
 
 def _drops(found: Sequence[Curve], settings: Sequence[Setting]) -> list[str]:

@@ -229,7 +229,9 @@ def test_report(run, scripted, own, tmp_path):
     assert {path.name for path in out.iterdir()} == {"index.html", "curve-medium.png", "summary.json"}
     assert json.loads((out / "summary.json").read_text())["price"] == {"prompt": 1.0, "generated": 60.0}
     assert told["commands"][-1] == f"ponder report {records} --out {out} --price-in 1 --price-out 60"
-    assert run("report", str(records), "--out", str(out)).out.splitlines()[0] == str(out / "index.html")
+    shown = run("report", str(records), "--out", str(out)).out
+    assert shown.splitlines()[0] == str(out / "index.html") and "majority@4 − pass@1" in shown
+    assert "coverage@4" in {claim["name"] for claim in told["claims"]}
     fails(run("report", str(own), "--out", str(out)), "is no record")
     fails(run("report", str(tmp_path / "none"), "--out", str(out)), "cannot be read")
     fails(run("report", str(records), "--out", str(records)), "is a file")

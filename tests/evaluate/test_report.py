@@ -53,7 +53,16 @@ def test_the_page_has_every_number_and_loads_nothing(made):
     for curve in [*made.curves, *made.efforts]:
         for point in curve.points:
             assert f"{100 * point.accuracy:.1f} %" in text and f"{100 * point.low:.1f} – {100 * point.high:.1f}" in text
-    for words in ("best_of_n", "Over-optimisation", "R²", "auto: tokens", "subsets of 16 chains", "a b.jsonl", "$"):
+    for words in (
+        "best_of_n",
+        "Over-optimisation",
+        "R²",
+        "auto: tokens",
+        "subsets of 16 chains",
+        "a b.jsonl",
+        "$",
+        "majority@16 − pass@1",
+    ):
         assert words in text
     assert set(made.pictures) == {"curve-medium.png", "effort.png"}
     assert all(png.startswith(PNG) for png in made.pictures.values())
