@@ -92,8 +92,9 @@ class TorchDecoder:
 
     def draw(self, rows: Rows, logits: Tensor, grammar: Grammar) -> Drawn:
         """See `Decoder`."""
+        rows.make_room()
         tokens = rows.draw(logits, grammar)
-        return Drawn(tokens, rows.advance(tokens, grammar))
+        return Drawn(tokens, rows.advance(tokens, grammar).nonzero().squeeze(1).tolist())
 
 
 def decoder_for(network: Causal, native: bool = True) -> Decoder:

@@ -1,6 +1,6 @@
 """What the rows of a batch are at: tensors whose first axis is the slots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -108,28 +108,28 @@ class Rows:
                 value = getattr(self, name)
                 setattr(self, name, torch.cat((value, torch.zeros_like(value[:, :WRITTEN])), dim=1))
 
-    def draw(self, logits: Tensor, grammar: Grammar) -> Tensor:
-        """The next token of every row, (S,), written down with its log-probability among the allowed ones."""
+    def draw(self, logits: Tensor, grammar: Grammar, by: Callable[[Tensor, Draws], Tensor] = draw) -> Tensor:
+        """The next token of every row, (S,), written down, where there is room, with its log-probability among the
+        allowed ones."""
         logits = logits + grammar.masks(self.place, self.left)
-        how = Draws(self.temperatures, self.top_ps, self.top_ks, self.min_ps, self.seeds, self.drawn)
-        tokens = draw(logits, how)
-        self.make_room()
+        tokens = by(logits, Draws(self.temperatures, self.top_ps, self.top_ks, self.min_ps, self.seeds, self.drawn))
         at = torch.arange(len(tokens), device=tokens.device)
         self.written[at, self.drawn] = tokens
         self.logprobs[at, self.drawn] = logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
         return tokens
 
-    def advance(self, tokens: Tensor, grammar: Grammar) -> list[int]:
-        """Move every row on by its token; returns the slots that closed a block, answered, or have no tokens left."""
-        before, self.place = self.place, grammar.leads[self.place, tokens]
-        begun = (before == AT[Place.BETWEEN]) & (self.place == AT[Place.ANSWER])
-        self.drawn = self.drawn + self.active
-        self.left = torch.where(begun, self.answer_limit, self.left) - 1
-        closed = (self.place == AT[Place.BETWEEN]) & (before == AT[Place.SUMMARY])
-        over = (self.active & (closed | (self.place == AT[Place.DONE]) | (self.left <= 0))).nonzero().squeeze(1)
+    def advance(self, tokens: Tensor, grammar: Grammar) -> Tensor:
+        """Move every row on by its token, in place; returns which closed a block, answered, or have no tokens left,
+        (S,) of bool."""
+        before, place = self.place, grammar.leads[self.place, tokens]
+        begun = (before == AT[Place.BETWEEN]) & (place == AT[Place.ANSWER])
+        self.drawn += self.active
+        self.left.copy_(torch.where(begun, self.answer_limit, self.left) - 1)
+        closed = (place == AT[Place.BETWEEN]) & (before == AT[Place.SUMMARY])
+        over = self.active & (closed | (place == AT[Place.DONE]) | (self.left <= 0))
         # A free row writes on, unheard: in an answer anything may follow.
-        self.place = self.place.masked_fill(~self.active, AT[Place.ANSWER]).index_fill(0, over, AT[Place.ANSWER])
-        return over.tolist()
+        self.place.copy_(place.masked_fill(~self.active | over, AT[Place.ANSWER]))
+        return over
 
     def read(self, slots: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
         """What these have written, and its log-probabilities."""

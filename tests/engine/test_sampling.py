@@ -1,5 +1,6 @@
 """Drawing: the right frequencies, from seeds alone."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,21 @@ def test_temperature_zero_takes_the_likeliest_beside_others_that_draw() -> None:
     temperatures = torch.tensor([0.0, 1.0] * 25)
     drawn = draw(logits, draws(50, temperatures=temperatures))
     assert (drawn[::2] == 1).all() and (drawn[1::2] != 1).any()
+
+
+@pytest.mark.parametrize("size", [5000, 5120])
+def test_a_large_vocabulary_is_drawn_from_as_a_small_one(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By blocks, in float32: the same tokens, forbidden ones never, whole forbidden blocks included."""
+    n = 300
+    logits = 4 * torch.randn(n, size, generator=torch.Generator().manual_seed(1))
+    logits[:, 100:1000], logits[:, ::3], logits[:7, :-1] = -torch.inf, -torch.inf, -torch.inf
+    top_ps = torch.tensor([1.0, 0.8, 0.5] * (n // 3))
+    ways = draws(n), draws(n, top_ps=top_ps), draws(n, temperatures=torch.tensor([0.0, 2.0] * (n // 2)))
+    by_blocks = [draw(logits, how) for how in ways]
+    monkeypatch.setattr("ponder.engine.sampling.WIDE", size + 1)
+    for found, how in zip(by_blocks, ways, strict=True):
+        assert torch.equal(found, draw(logits, how))
+        assert logits.gather(1, found[:, None]).isfinite().all() and len(set(found.tolist())) > 100
 
 
 def test_forbidden_tokens_are_never_drawn() -> None:
