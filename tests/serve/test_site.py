@@ -1,4 +1,4 @@
-"""The page's own paths, from outside; what happens on it is seen in `test_page.py`."""
+"""The page's own paths, from outside; what happens on it is seen in `page/`."""
 
 from __future__ import annotations
 

@@ -58,6 +58,11 @@ export async function cancel(id) {
   return read(`/v1/responses/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 }
 
+/** Have the server forget a response; one that is being written ends. */
+export async function discard(id) {
+  return read(`/v1/responses/${encodeURIComponent(id)}`, { method: "DELETE" });
+}
+
 /** The data of server-sent events; throws Failure where the stream breaks off before its end. */
 async function* events(reply, signal) {
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();

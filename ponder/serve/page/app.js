@@ -1,7 +1,8 @@
 // The page: a conversation, what asks, and what is shown of it.
 
 import { cancel, Failure, read, respond, resume, useKey } from "./api.js";
-import { chats, choices, choose, forget, keep, turnsOf } from "./keep.js";
+import { chats, choices, choose, forget, keep, owe, turnsOf } from "./keep.js";
+import { settle } from "./settle.js";
 import { redraw, showTree } from "./tree.js";
 import { asked, end, fail, fresh, headline, running, spoken, take } from "./turn.js";
 import { made, TurnView } from "./view.js";
@@ -18,11 +19,13 @@ let lasting = true; // whether the server keeps responses, so that a stream can 
 let stopping = null; // ends the request that is under way
 let following = true; // whether the end of the conversation is in view
 let saved = 0;
+let later = null; // saves what came too soon after that
 let spoke = { at: 0, text: "" };
 
 // Conversations
 
 function open(id, { push = true } = {}) {
+  if (later) save({ now: true });
   stopping?.abort("left");
   stopping = null;
   chat.id = id || fresh();
@@ -48,7 +51,9 @@ function draw() {
 }
 
 function view(turn) {
-  const drawn = new TurnView(turn, { retry, edit, tree: (one) => showTree(at("tree"), one), signIn });
+  const drawn = new TurnView(turn, {
+    retry, edit, signIn, tree: (one) => showTree(at("tree"), one), chosen: () => save({ now: true }),
+  });
   chat.views.set(turn.id, drawn);
   return drawn.element;
 }
@@ -62,19 +67,18 @@ function listChats() {
 }
 
 function drop(id) {
-  if (id === chat.id) {
-    stop();
-    chat.turns = [];
-    forget(id);
-    open("");
-  } else {
-    forget(id);
-    listChats();
-  }
+  if (id === chat.id && chat.turns.length) cutAt(chat.turns[0]);
+  forget(id);
+  if (id === chat.id) open("");
+  else listChats();
+  settle();
 }
 
 function save({ now = false } = {}) {
-  if (!now && Date.now() - saved < SAVE_EVERY) return;
+  const early = saved + SAVE_EVERY - Date.now();
+  if (!now && early > 0) return void (later ??= setTimeout(save, early, { now: true }));
+  clearTimeout(later);
+  later = null;
   saved = Date.now();
   keep(chat.id, chat.turns);
 }
@@ -113,14 +117,19 @@ function edit(turn, question) {
   ask(question);
 }
 
-/** Drop a turn and all that followed it. */
+/** Drop a turn and all that followed it, here and on the server. */
 function cutAt(turn) {
+  const gone = chat.turns.slice(chat.turns.indexOf(turn));
+  for (const one of gone) one.dropped = true;
   if (stopping) stop();
   stopping = null;
-  for (const gone of chat.turns.splice(chat.turns.indexOf(turn))) {
-    chat.views.get(gone.id)?.element.remove();
-    chat.views.delete(gone.id);
+  chat.turns.length -= gone.length;
+  for (const { id } of gone) {
+    chat.views.get(id)?.element.remove();
+    chat.views.delete(id);
   }
+  owe(gone);
+  settle();
 }
 
 function signIn(key) {
@@ -170,7 +179,9 @@ async function run(turn, start) {
       for await (const event of source(mine.signal)) {
         take(turn, event);
         changed(turn);
-        if (turn.state === "stopped") giveUp(turn); // it was stopped before it had a name to cancel it by
+        if (turn.state !== "stopped") continue;
+        giveUp(turn); // it was stopped before it had a name to cancel it by
+        break;
       }
       if (running(turn)) throw new Failure("The answer ended too early.");
     } catch (error) {
@@ -235,7 +246,8 @@ function stop() {
 
 /** Have the server end what nobody waits for. */
 function giveUp(turn) {
-  if (lasting) cancel(turn.response).catch(() => {}); // it may have ended by itself
+  if (turn.dropped) (owe([turn]), settle());
+  else if (lasting) cancel(turn.response).catch(() => {}); // it may have ended by itself
 }
 
 // What is shown
@@ -352,6 +364,7 @@ async function start() {
   at("others").addEventListener("click", () => loadExamples((draw += 1)));
   await loadExamples(draw);
   open(location.hash.slice(1), { push: false });
+  settle();
 }
 
 at("effort").addEventListener("change", () => choose({ effort: at("effort").value }));

@@ -1,7 +1,8 @@
-// What survives a reload: conversations and choices, in this browser and nowhere else.
+// What survives a reload, in this browser: conversations, choices, and which answers the server is still to forget.
 
 const MOST = 60;
 const LIST = "ponder.chats";
+const OWED = "ponder.owed";
 
 function load(name, otherwise) {
   try {
@@ -42,16 +43,34 @@ export function keep(id, turns) {
   const [first, ...rest] = chats();
   if (first?.id !== id || first.title !== title) {
     const others = [first, ...rest].filter((chat) => chat && chat.id !== id);
-    for (const old of others.slice(MOST - 1)) localStorage.removeItem(`ponder.chat.${old.id}`);
+    for (const old of others.slice(MOST - 1)) forget(old.id);
     put(LIST, [{ id, title, at: Date.now() }, ...others.slice(0, MOST - 1)]);
   }
   put(`ponder.chat.${id}`, turns);
 }
 
-/** Drop one. */
+/** Drop one, its answers on the server included. */
 export function forget(id) {
+  const gone = turnsOf(id);
   localStorage.removeItem(`ponder.chat.${id}`);
   localStorage.setItem(LIST, JSON.stringify(chats().filter((chat) => chat.id !== id)));
+  owe(gone);
+}
+
+/** Note that the server is to forget the answers of these turns: it may be out of reach now. */
+export function owe(turns) {
+  const ids = turns.map((turn) => turn.response).filter(Boolean);
+  if (ids.length) put(OWED, [...new Set([...owed(), ...ids])]);
+}
+
+/** The ids of the responses that it is still to forget. */
+export function owed() {
+  return load(OWED, []);
+}
+
+/** This one is forgotten. */
+export function paid(id) {
+  put(OWED, owed().filter((one) => one !== id));
 }
 
 /** What the user chose: effort, model, key, and whether raw thoughts are shown. */

@@ -10,6 +10,8 @@ const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])(?:\s+|$)/;
 const ROW = /^\s*\|?.*\|.*$/;
 const RULED = /^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$/;
+const DISPLAY =
+  /^\s*(?:\$\$|\\\[|\\begin\{((?:align(?:ed|at)?|gather(?:ed)?|equation|multline|split|eqnarray|array|[dr]?cases|[pbBvV]?matrix)\*?)\})/;
 const SAFE = /^(?:https?:\/\/|mailto:)/i;
 
 /** The nodes of a text; while it is still being written, what is not closed is shown as if it ended here. */
@@ -40,7 +42,7 @@ function blocks(lines, into, depth) {
 
 const READERS = [
   [(line) => FENCE.test(line), code],
-  [(line) => /^\s*(?:\$\$|\\\[)/.test(line), display],
+  [(line) => DISPLAY.test(line), display],
   [(line) => HEADING.test(line), heading],
   [(line) => RULE.test(line), rule],
   [(line) => QUOTE.test(line), quote],
@@ -61,14 +63,15 @@ function code(lines, at, into) {
 
 function display(lines, at, into) {
   const start = lines[at].trim();
-  const close = start.startsWith("$$") ? "$$" : "\\]";
+  const [, name] = DISPLAY.exec(start);
+  const close = name ? `\\end{${name}}` : start.startsWith("$$") ? "$$" : "\\]";
   const text = [];
-  let rest = start.slice(2);
+  let rest = name ? start : start.slice(2);
   for (;;) {
     const end = rest.indexOf(close);
     if (end >= 0) {
-      text.push(rest.slice(0, end));
-      rest = rest.slice(end + 2);
+      text.push(rest.slice(0, name ? end + close.length : end));
+      rest = rest.slice(end + close.length);
       break;
     }
     text.push(rest);

@@ -7,12 +7,12 @@ export function fresh() {
   return `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 10)}`;
 }
 
-/** A question that is about to be asked. */
+/** A question that is about to be asked; `open` is whether the user unfolded its thought, null before that. */
 export function asked(question, { effort, model }, example = null) {
   return {
     id: fresh(), question, example, effort, model, state: "thinking", started: Date.now(), thought: null, ended: null,
     response: null, seq: -1, thinks: effort !== "none", steps: [], raw: [], answer: "", by: null, usage: null, cost: null,
-    error: null, tree: null, grade: null,
+    error: null, tree: null, grade: null, open: null, dropped: false,
   };
 }
 

@@ -35,12 +35,11 @@ export function lasting(milliseconds) {
   return `${Math.floor(seconds / 60)}\u00a0min ${Math.round(seconds % 60)}\u00a0s`;
 }
 
-/** Draws a turn; `actions` are retry(turn, effort), edit(turn, question), tree(turn), signIn(key). */
+/** Draws a turn; `actions` are retry(turn, effort), edit(turn, question), tree(turn), signIn(key), chosen(). */
 export class TurnView {
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
-    this.open = null; // what the user chose; until then it is open while it thinks
     this.shown = { headline: "", at: 0, answer: null, steps: [], raw: [], state: "" };
     this.element = made("li", { class: "turn", id: `turn-${turn.id}` }, this.drawQuestion(), this.drawReply());
     this.update();
@@ -71,12 +70,13 @@ export class TurnView {
   }
 
   toggle() {
-    this.open = !this.isOpen();
+    this.turn.open = !this.isOpen();
     this.update();
+    this.actions.chosen();
   }
 
   isOpen() {
-    return this.open ?? this.turn.state === "thinking";
+    return this.turn.open ?? this.turn.state === "thinking";
   }
 
   /** Show the turn as it is now. */
@@ -107,7 +107,7 @@ export class TurnView {
     this.fold.disabled = !steps;
     const open = this.isOpen() && steps > 0;
     this.thought.classList.toggle("open", open);
-    this.thought.classList.toggle("chosen", this.open === true);
+    this.thought.classList.toggle("chosen", turn.open === true);
     this.fold.setAttribute("aria-expanded", open);
     this.clip.inert = !open;
     const tried = turn.tree?.nodes.length ?? 0;
@@ -143,7 +143,7 @@ export class TurnView {
     }
     this.shown.steps = [...steps];
     this.shown.raw = [...raw];
-    if (changed && (atEnd || !this.open) && this.turn.state === "thinking") this.clip.scrollTop = this.clip.scrollHeight;
+    if (changed && (atEnd || !this.turn.open) && this.turn.state === "thinking") this.clip.scrollTop = this.clip.scrollHeight;
   }
 
   showNotice() {

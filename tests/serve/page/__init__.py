@@ -1,0 +1,1 @@
+"""A package, so that one browser serves all modules here, and has ended before other tests run event loops."""
