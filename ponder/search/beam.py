@@ -30,6 +30,7 @@ async def beam(
         best = top([leaf.value for leaf in pool], budget.width - len(finished), sampling.seed, len(grow.leaves))
         finished += [pool[index] for index in best if pool[index].done]
         going = [pool[index] for index in best if not pool[index].done]
+        grow.narrow([*finished, *going])
         made = await together(grow.branch(leaf, each) for leaf in going)
         pool = [leaf for leaves in made for leaf in leaves]
     chosen = vote([leaf.answer for leaf in finished], [leaf.value for leaf in finished], sampling.seed, key)

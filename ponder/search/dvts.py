@@ -39,5 +39,6 @@ async def dvts(
             step += [(subtree, pool[index]) for index in best]
         finished += [leaf for _, leaf in step if leaf.done]
         going = [(subtree, leaf) for subtree, leaf in step if not leaf.done]
+        grow.narrow([*finished, *(leaf for _, leaf in going)])
     chosen = vote([leaf.answer for leaf in finished], [leaf.value for leaf in finished], sampling.seed, key)
     return grow.finish(None if chosen is None else finished[chosen])

@@ -77,6 +77,7 @@ async def mcts(
         for arm in reversed(way):
             arm.visits, arm.total = arm.visits + 1, arm.total + worth
             arm.closed = all(below.closed for below in arm.arms or ())
+        grow.narrow([*finished, *(arm.leaf for arm in _all(start) if arm.arms is None and not arm.closed)])
     arms = _all(start)
     if not finished:
         finished = await _through(grow, [arm for arm in arms if arm.arms is None and not arm.leaf.done])
@@ -112,9 +113,11 @@ def _all(start: _Arm) -> list[_Arm]:
 
 async def _through(grow: Growth, arms: list[_Arm]) -> list[Leaf]:
     """The best place's chain to its answer; the next best one's where that was lost or broke off."""
-    for index in top([arm.mean for arm in arms], len(arms), grow.sampling.seed, "through"):
-        leaf = arms[index].leaf
-        last = await grow.chain(leaf, 0, seed_for(grow.sampling.seed, "through", *leaf.path))
+    order = top([arm.mean for arm in arms], len(arms), grow.sampling.seed, "through")
+    for place, index in enumerate(order):
+        grow.narrow(arms[other].leaf for other in order[place:])
+        leaf, alone = arms[index].leaf, index == order[-1]
+        last = await grow.chain(leaf, 0, seed_for(grow.sampling.seed, "through", *leaf.path), alone=alone)
         if last.answered and (rated := await grow.rated([last])):
             return rated
     return []

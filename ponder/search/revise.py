@@ -39,5 +39,6 @@ async def revise(
             if before.prefix.answering or len(answers) >= budget.samples:
                 break
             leaf, think_on = before, True
+        grow.narrow([*[one for one in answers if one.answered][-1:], leaf])
     good = [leaf for leaf in answers if leaf.answered]
     return grow.finish(good[-1] if good else None)

@@ -18,5 +18,5 @@ async def single(
 ) -> Completion:
     """One chain; extension k draws from ``seed_for(seed, k)``."""
     grow = Growth("single", root, budget, sampling, sampler, rater)
-    leaf = await grow.chain(grow.root, 0, sampling.seed)
+    leaf = await grow.chain(grow.root, 0, sampling.seed, alone=True)
     return grow.finish(leaf if leaf.done else None)

@@ -8,10 +8,11 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ponder.errors import ConfigError, ContextError, SamplerError
-from ponder.interfaces import Extension, Limit, Prefix, Rater, Sampler, Sampling
+from ponder.interfaces import Extension, Following, Limit, Prefix, Rater, Sampler, Sampling
 from ponder.search.select import Chain, Key, Vote, chains_of, elected
 from ponder.seeds import seed_for
 from ponder.text.effort import Budget
@@ -145,17 +146,26 @@ class Growth:
         made = await together(self.extend(leaf, child, seed) for child, seed in seeds)
         return [one for one in made if one.error is None and (one.answered or not one.done)]
 
-    async def chain(self, leaf: Leaf, child: int, seed: int) -> Leaf:
-        """Grow one branch to its answer, or to where it was lost; extension k draws from ``seed_for(seed, k)``."""
+    async def chain(self, leaf: Leaf, child: int, seed: int, *, alone: bool = False) -> Leaf:
+        """Grow one branch to its answer, or to where it was lost; extension k draws from ``seed_for(seed, k)``.
+
+        Where it is `alone`, nothing but it can be kept.
+        """
         extended = 0
         while not leaf.done and leaf.error is None:
             leaf = await self.extend(leaf, 0 if extended else child, seed_for(seed, extended))
             extended += 1
+            if alone:
+                self.narrow([leaf])
         return leaf
 
     async def chains(self, numbers: Iterable[int]) -> list[Leaf]:
-        """Whole chains from the question; number i is what a single chain of the seed ``seed_for(seed, i)`` is."""
-        return await together(self.chain(self.root, i, seed_for(self.sampling.seed, i)) for i in numbers)
+        """Whole chains from the question; number i is what a single chain of the seed ``seed_for(seed, i)`` is.
+
+        Any of several can still be chosen until the last one has ended: none of their blocks is certain before.
+        """
+        root, seed, alone = self.root, self.sampling.seed, self.budget.samples == 1
+        return await together(self.chain(root, i, seed_for(seed, i), alone=alone) for i in numbers)
 
     async def rated_chains(self, numbers: Iterable[int], *, whole: bool = False) -> None:
         """Whole chains with the ratings of their ends, or of all their blocks."""
@@ -217,6 +227,19 @@ class Growth:
             if twin is not leaf:
                 self.leaves[leaf.path] = replace(leaf, same_as=twin.path)
         return [leaf for leaf in leaves if self.leaves[leaf.path].same_as is None]
+
+    # --- what is certain ------------------------------------------------------------------------------------------
+
+    def narrow(self, leaves: Iterable[Leaf]) -> None:
+        """Only these, and what grows from them, can still be kept: a sampler that follows is told what they share."""
+        if not isinstance(self.sampler, Following):
+            return
+        able = list(leaves)
+        if not any(leaf.answered for leaf in able):  # then one that was passed over may be all that is left, see _kept
+            able += [leaf for leaf in self.leaves.values() if leaf.done and leaf.error is None]
+        columns = zip(*(leaf.prefix.blocks for leaf in able), strict=False)
+        shared = takewhile(lambda column: all(block == column[0] for block in column), columns)
+        self.sampler.certain(tuple(column[0] for column in shared))
 
     # --- what it comes to -----------------------------------------------------------------------------------------
 

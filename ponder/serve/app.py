@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +25,7 @@ from ponder.serve.events import Done, Event
 from ponder.serve.formed import formed
 from ponder.serve.gate import OWNER, PLACE, Gate
 from ponder.serve.limits import Limits
-from ponder.serve.meter import Meter
+from ponder.serve.meter import Meter, Used
 from ponder.serve.models import Models
 from ponder.serve.refusal import Refusal, invalid, refusal_of
 from ponder.serve.seal import Seal
@@ -37,7 +36,7 @@ from ponder.serve.store import Store
 from ponder.serve.usage import dollars, total
 from ponder.serve.wire import ChatBody, ErrorReply, ResponsesBody
 from ponder.text.effort import AUTO
-from ponder.types import Effort
+from ponder.types import Effort, Tokens
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": what}
@@ -55,10 +54,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 OBJECT: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 STREAMS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The reply; with `stream`, as events.",
-        "content": OBJECT | {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": OBJECT | {"text/event-stream": {"itemSchema": EVENT}},
     }
 }
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"description": "The reply.", "content": OBJECT}}
@@ -140,9 +144,14 @@ class Api:
         return told | {"x_ponder_efforts": own.efforts if own else [*map(str, Effort), AUTO]}
 
     def _events(self, ask: Ask, owner: str) -> AsyncGenerator[tuple[int, Event]]:
-        spend = partial(self.limits.spend, owner)
+        used = Used()
+
+        def spend(tokens: Tokens) -> None:
+            self.limits.spend(owner, tokens.prompt + tokens.generated)
+            used.add(tokens)
+
         events = ask.model.worker.events(ask.requests(), ask.stop, spend, tree=ask.tree)
-        return self.meter.watch(ask, formed(ask, events))
+        return self.meter.watch(ask, formed(ask, events), used)
 
     def _stream(self, ask: Ask, lines: AsyncGenerator[bytes]) -> Response:
         return Events(lines, self._headers(ask), self.settings.ping_seconds)

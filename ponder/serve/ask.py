@@ -33,7 +33,7 @@ class Ask:
     effort: Effort
     budget: Budget
     capped: bool
-    """Whether the client's own limit leaves less to think than the effort does."""
+    """Whether it is a number of tokens of the client's own that bounds the thinking."""
     search: str
     temperature: float
     top_p: float
@@ -71,7 +71,12 @@ class Ask:
         return [first, *(replace(first, seed=seed_for(seed, "choice", i)) for i in range(1, self.choices))]
 
     def cut(self, done: Done) -> bool:
-        """Whether tokens ran out: the answer's, or, by the client's own limit, those for thinking."""
+        """Whether tokens ran out: the answer's, or those for thinking, where the client gave their number.
+
+        An effort names no number: how long it thinks is ours to say, and an answer at its end is what was asked for.
+        Clients read `length` as a reply that is broken off (OpenAI's own raises an error where it parses JSON), so that
+        at low efforts most of them would refuse most answers.
+        """
         return done.completion.ended is Ended.CUT_OFF or (self.capped and done.forced)
 
 
@@ -175,7 +180,7 @@ async def _how(body: Body, models: Models, said: Said, most: int | None) -> dict
         "messages": said.messages,
         "effort": effort,
         "budget": smaller,
-        "capped": smaller.thinking < budget.thinking,
+        "capped": search != "direct" and (bool(tokens) or smaller.thinking < budget.thinking),
         "search": search,
         "temperature": temperature,
         "top_p": 1.0 if body.top_p is None else body.top_p,

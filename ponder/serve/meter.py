@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -13,7 +15,23 @@ from ponder.serve.settings import Price
 from ponder.serve.usage import dollars, total
 from ponder.types import Tokens
 
+NOTHING = Tokens()
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+@dataclass(eq=False)
+class Used:
+    """The tokens of one request so far, for whoever counts them if it never comes to its end."""
+
+    tokens: Tokens = NOTHING
+    late: Callable[[Tokens], None] | None = None
+    """Told of those that come when the rest has been counted: a thread's last word arrives after it was stopped."""
+
+    def add(self, tokens: Tokens) -> None:
+        """So many more."""
+        if self.late:
+            self.late(tokens)
+        self.tokens += tokens
 
 
 class Meter:
@@ -66,8 +84,10 @@ class Meter:
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
-    async def watch(self, ask: Ask, events: AsyncGenerator[tuple[int, Event]]) -> AsyncGenerator[tuple[int, Event]]:
-        """The same events, counted; closes them."""
+    async def watch(
+        self, ask: Ask, events: AsyncGenerator[tuple[int, Event]], used: Used
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """The same events, counted; closes them. Of what broke off, the tokens are those that were `used`."""
         name, start, dones = ask.model.name, time.monotonic(), list[Done]()
         shown, spoken, how = False, False, "failed"
         self._efforts.labels(name, ask.effort).inc()
@@ -90,6 +110,8 @@ class Meter:
         finally:
             if len(dones) < ask.choices:
                 self._ended.labels(name, how).inc()
+                used.late = partial(self._spent, name, ask.model.price)
+                used.late(used.tokens)
             elif dones:
                 self._spent(name, ask.model.price, total(dones))
 

@@ -12,138 +12,24 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, TypeVar
 
 from ponder.errors import SamplerError
-from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampler, Sampling, Yielding
-from ponder.search.tree import spent
-from ponder.serve.events import Begun, Done, Event, Folded, Told
+from ponder.interfaces import Sampler, Yielding
+from ponder.serve.events import Done, Event
+from ponder.serve.followed import Followed
 from ponder.serve.refusal import Refusal
 from ponder.serve.tree import Growing
 from ponder.text import format
-from ponder.text.format import DIALECTS, Dialect, Place
-from ponder.text.stream import Delta, Stream
+from ponder.text.format import DIALECTS
 from ponder.think import Request, think_one
-from ponder.types import Ended, Segment, Thought
+from ponder.types import Ended, Tokens
 
 T = TypeVar("T")
 log = logging.getLogger("ponder.serve")
 BEAT_SECONDS, CLOSE_SECONDS = 0.25, 5.0
 LIVE = ("direct", "single")
-"""Searches that keep everything they try, so that it can be shown at once; of the others only the end is."""
-
-
-@dataclass(eq=False)
-class Answer:
-    """Follows an answer while it is written; what could still become a stop text, or a trailing blank, is held back."""
-
-    dialect: Dialect
-    stop: tuple[str, ...]
-    tell: Callable[[Event], None]
-    _text: str = ""
-    _sent: str = ""
-
-    @cached_property
-    def _stream(self) -> Stream:
-        """Only answers need it, and most extensions are blocks."""
-        stream = Stream(self.dialect)
-        stream.feed(format.text_of(format.opening(answering=True, dialect=self.dialect)))
-        return stream
-
-    def hear(self, row: int, text: str) -> None:
-        """The sample's next piece."""
-        for event in self._stream.feed(text):
-            if isinstance(event, Delta) and event.place is Place.ANSWER:
-                self._text += event.text
-        self.send(self._certain())
-
-    def send(self, text: str) -> None:
-        """Tell what of this has not been told."""
-        if len(text) > len(self._sent):
-            assert text.startswith(self._sent), "an answer changed while it was written"
-            self.tell(Told(text[len(self._sent) :]))
-            self._sent = text
-
-    def _certain(self) -> str:
-        # Of broken characters, the parts that come one by one may read otherwise than the whole.
-        text = self._text.partition("\N{REPLACEMENT CHARACTER}")[0]
-        text = text if self.dialect.folds else text.strip()
-        at = [text.find(stop) for stop in self.stop if stop in text]
-        held = max((len(stop) - 1 for stop in self.stop), default=0)
-        return text[: min(at)] if at else text[: max(0, len(text) - held)]
-
-
-@dataclass(eq=False)
-class Followed:
-    """A sampler whose extensions of one request are followed."""
-
-    sampler: Sampler
-    dialect: Dialect
-    stop: tuple[str, ...]
-    live: bool
-    tell: Callable[[Event], None]
-    tree: Growing | None = None
-    """What each candidate is told to, where they are told at all."""
-    forced: bool = False
-    spend: Callable[[int], None] = lambda tokens: None
-    """Hears of tokens as they are used: the prompt's once, and what is generated, extension by extension."""
-    cached: int | None = None
-    answers: dict[tuple[Thought, str], Segment] = field(default_factory=dict[tuple[Thought, str], Segment])
-    """What was written, by what it answers."""
-    _begun: bool = False
-    _counted: bool = False
-    """Whether the prompt's tokens were."""
-    _over: bool = False
-    """Whether the model ended its thinking by itself."""
-
-    async def extend(
-        self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
-    ) -> list[Extension]:
-        """As the sampler extends; answers also end at the request's stop texts."""
-        limit, answer = replace(limit, stop=self.stop), Answer(self.dialect, self.stop, self.tell)
-        # Closed blocks say enough of a thought; hearing each of its tokens would cost all requests much time.
-        following = answer.hear if self.live and prefix.answering else hear
-        if self._begun:
-            extensions = await self.sampler.extend(prefix, limit, samplings, following)
-        else:
-            extensions = await self._begin(prefix, limit, samplings, following)
-        if not prefix.blocks:  # candidates of one search read their prompt once, together
-            known = min(extension.known for extension in extensions)
-            self.cached = known if self.cached is None else min(known, self.cached)
-        costs = [spent(extension) for extension in extensions]
-        self.spend(sum(cost.kept for cost in costs) + (costs[0].prompt if not self._counted else 0))
-        self._counted = True
-        for extension in extensions:
-            if extension.answer is not None:
-                self.answers.setdefault((prefix.blocks, extension.answer), extension.segment)
-        if self.live:
-            self._show(prefix, extensions[0], answer)
-        if self.tree:
-            self.tree.hear(prefix, extensions)
-        return extensions
-
-    async def _begin(
-        self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None
-    ) -> list[Extension]:
-        """The first extension: a prompt that does not fit is refused at once, before anything is awaited."""
-        work = asyncio.ensure_future(self.sampler.extend(prefix, limit, samplings, hear))
-        try:
-            await asyncio.sleep(0)
-            if not work.done() or work.exception() is None:
-                self._begun = True
-                self.tell(Begun())
-            return await work
-        finally:
-            work.cancel()
-
-    def _show(self, prefix: Prefix, extension: Extension, answer: Answer) -> None:
-        if extension.answer is not None:
-            self.forced = prefix.answering and not self._over
-            answer.send(extension.answer)
-        elif extension.block:
-            self.tell(Folded(extension.block))
-        self._over = extension.last
+"""Searches with one answer, which can be shown while it is written."""
 
 
 @dataclass(eq=False)
@@ -211,13 +97,14 @@ class Worker:
         self,
         requests: Sequence[Request],
         stop: tuple[str, ...] = (),
-        spend: Callable[[int], None] = lambda tokens: None,
+        spend: Callable[[Tokens], None] = lambda tokens: None,
         *,
         tree: bool = False,
     ) -> AsyncGenerator[tuple[int, Event]]:
         """What becomes of each request, with its number; where one fails, so do all, and its error is raised.
 
-        `spend` hears of tokens as they are used. With `tree`, every candidate of a search is told of, too.
+        `spend` hears of tokens as they are used, of the prompt's once for all. With `tree`, every candidate of a search
+        is told of, too.
         """
         if self._closed:
             raise self._closed
@@ -226,8 +113,12 @@ class Worker:
         def teller(number: int) -> Callable[[Event | Exception | None], None]:
             return lambda event: box.put(lambda: told.put_nowait((number, event)))
 
-        def count(tokens: int) -> None:
-            box.put(lambda: spend(tokens))
+        def counter(number: int) -> Callable[[Tokens], None]:
+            def count(tokens: Tokens) -> None:
+                own = replace(tokens, prompt=0, cached=0) if number else tokens  # they have one prompt
+                box.put(lambda: spend(own))
+
+            return count
 
         futures: list[Future[Done]] = []
         lost = teller(0)
@@ -235,7 +126,7 @@ class Worker:
         try:
             for number, request in enumerate(requests):
                 tell = teller(number)
-                thought = self._think(request, stop, tell, count, tree)
+                thought = self._think(request, stop, tell, counter(number), tree)
                 future = asyncio.run_coroutine_threadsafe(thought, self._loop)
                 futures.append(future)
                 future.add_done_callback(lambda _, tell=tell: tell(None))
@@ -351,22 +242,18 @@ class Worker:
         request: Request,
         stop: tuple[str, ...],
         tell: Callable[[Event], None],
-        spend: Callable[[int], None],
+        spend: Callable[[Tokens], None],
         tree: bool,
     ) -> Done:
-        dialect, live = DIALECTS[self.dialect], request.search in LIVE
         growing = Growing(tell) if tree else None
-        followed = Followed(self.sampler, dialect, stop, live, tell, growing, spend=spend)
+        live = request.search in LIVE
+        followed = Followed(self.sampler, DIALECTS[self.dialect], stop, live, tell, growing, spend)
         completion = await think_one(request, followed)
         if completion.ended is Ended.MALFORMED:
             raise Refusal(500, "The model broke its format: try another seed.", code="model_error")
-        if not followed.live:
-            for block in completion.blocks:
-                tell(Folded(block))
-            tell(Told(completion.answer))
+        written = followed.chosen(completion)
         cached = min(followed.cached or 0, completion.tokens.prompt)
-        segment = followed.answers.get((completion.blocks, completion.answer))
-        return Done(completion, followed.forced, cached, segment)
+        return Done(completion, written is not None and written.forced, cached, written.segment if written else None)
 
 
 def _result(future: "Future[T]") -> T:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ponder.engine.scripted import Step
+from ponder.interfaces import Prefix
 from ponder.serve.settings import Price
 from ponder.text.effort import Budget
-from ponder.types import Effort
+from ponder.types import Block, Effort
 
 if TYPE_CHECKING:
     from tests.serve.conftest import Events, Serve
@@ -126,6 +129,52 @@ def test_running_out_is_told_as_length(serve: Serve) -> None:
     cut = serve("<|answer|>" + "9" * 300 + "<|end|>").chat(max_completion_tokens=50).json()["choices"][0]
     assert (cut["message"]["content"], cut["finish_reason"]) == ("9" * 32, "length")
     assert served.chat(max_completion_tokens=100_000).json()["choices"][0]["finish_reason"] == "stop"
+
+
+FEW: dict[str, Any] = {
+    "search": "majority",
+    "budgets": {effort: Budget(400, answer=40, samples=2) for effort in Effort},
+    "temperature": 1.0,
+}
+
+
+def test_running_out_is_told_of_a_search_too(serve: Serve, events: Events) -> None:
+    served = serve(**FEW)
+    for stream in (False, True):
+        reply = served.chat(max_completion_tokens=150, stream=stream)
+        told = events(reply)[-1] if stream else reply.json()
+        assert told["choices"][0]["finish_reason"] == "length"
+    assert served.chat(max_completion_tokens=2000).json()["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(("runs_on", "reason"), [(0.2, "stop"), (0.8, "length")])
+def test_it_is_the_chosen_chain_that_ran_out(serve: Serve, runs_on: float, reason: str) -> None:
+    def play(prefix: Prefix, rng: Random) -> Step:
+        block = Block("Think", "on and on" * 3, "so") if not prefix.blocks or rng.random() < runs_on else None
+        return Step("forced") if prefix.answering else Step(block or "by itself")
+
+    budgets = {effort: Budget(150, answer=40, samples=15) for effort in Effort}
+    (choice,) = serve(play, **FEW | {"budgets": budgets}).chat(max_completion_tokens=2250).json()["choices"]
+    forced = reason == "length"
+    assert choice["message"]["content"] == ("forced" if forced else "by itself") and choice["finish_reason"] == reason
+
+
+def test_a_number_of_tokens_runs_out_as_length_and_an_efforts_own_budget_does_not(serve: Serve) -> None:
+    budgets = {effort: Budget(0 if effort is Effort.NONE else 100, answer=40) for effort in Effort}
+
+    def told(**how: Any) -> tuple[str, str]:
+        (choice,) = serve(budgets=budgets).chat(**how).json()["choices"]
+        return choice["message"]["content"], choice["finish_reason"]
+
+    numbers: tuple[dict[str, Any], ...] = (
+        {"reasoning": {"max_tokens": 90}},
+        {"thinking": {"type": "enabled", "budget_tokens": 90}},
+        {"max_completion_tokens": 130},
+        {"max_tokens": 130},
+    )
+    assert [told(**how) for how in numbers] == [("4", "length")] * len(numbers)
+    efforts: tuple[dict[str, Any], ...] = ({}, {"reasoning_effort": "low"}, {"reasoning": {"enabled": False}})
+    assert [told(**how) for how in efforts] == [("4", "stop")] * len(efforts)
 
 
 def test_efforts_and_budgets_by_every_name(micro: Serve) -> None:

@@ -13,6 +13,7 @@ from ponder.serve.limits import Limits, Quota
 from ponder.serve.refusal import Refusal
 
 if TYPE_CHECKING:
+    from ponder.types import Tokens
     from tests.serve.conftest import Live, Serve, Stepped
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -101,7 +102,7 @@ def test_who_leaves_has_paid_for_what_was_used(serve: Serve, stepped: Stepped) -
 
         assert isinstance(served.app, Gate)
         events = served.worker.events  # the first block is written, then the client leaves
-        heard: list[int] = []
+        heard: list[Tokens] = []
         from ponder.think import Request
         from ponder.types import Message
 
@@ -110,6 +111,6 @@ def test_who_leaves_has_paid_for_what_was_used(serve: Serve, stepped: Stepped) -
             if type(event).__name__ == "Folded":
                 break
         await told.aclose()
-        assert len(heard) == 1 and heard[0] > 60
+        assert len(heard) == 1 and heard[0].prompt > 0 and heard[0].thinking > 60
 
     asyncio.run(main())

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from ponder.text.effort import Budget
+from ponder.types import Effort
+
 if TYPE_CHECKING:
     from tests.serve.conftest import Events, Serve
 
@@ -100,12 +105,16 @@ def test_summaries_can_be_left_out(serve: Serve, events: Events) -> None:
     assert serve().respond(reasoning={"summary": "loud"}).status_code == 400
 
 
-def test_a_limit_makes_it_incomplete_with_an_answer(serve: Serve, events: Events) -> None:
+@pytest.mark.parametrize(("search", "most"), [("single", 40), ("majority", 150)])
+def test_a_limit_makes_it_incomplete_with_an_answer(serve: Serve, events: Events, search: str, most: int) -> None:
+    samples = 1 if search == "single" else 2
+    budgets = {effort: Budget(400, samples=samples) for effort in Effort}
     for stream in (False, True):
-        reply = serve().respond(max_output_tokens=40, stream=stream)
+        served = serve(search=search, budgets=budgets, temperature=1.0)
+        reply = served.respond(max_output_tokens=most, stream=stream)
         whole = events(reply)[-1]["response"] if stream else reply.json()
         assert (whole["status"], whole["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
-        assert whole["output"][-1]["content"][0]["text"] == "4" and whole["usage"]["output_tokens"] <= 40
+        assert whole["output"][-1]["content"][0]["text"] == "4" and whole["usage"]["output_tokens"] <= most
         assert whole["output"][-1]["status"] == "incomplete"
 
 
