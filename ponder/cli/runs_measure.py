@@ -132,6 +132,8 @@ def _curve_table(practice: Practice) -> Table:
                 f"{row.task}, {row.name}: {shares}, {100 * row.change:+.1f} ({interval}); "
                 f"tokens {row.before.tokens:,.0f} → {row.after.tokens:,.0f}"
             )
+    for one in practice.equal[:1]:
+        output.note(one.sentence)
     return shown
 
 

@@ -5,13 +5,14 @@ Compute is counted as 2 FLOP a parameter and sampled token, and 6 a parameter an
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ponder.errors import CheckpointError, ConfigError
+from ponder.evaluate.equal_tokens import shortened
 from ponder.evaluate.examples import Example, read_examples
 from ponder.evaluate.habits import HabitsSummary, read_probes, summarize_habits
 from ponder.evaluate.history import History, read_history
@@ -101,6 +102,43 @@ class Before(NamedTuple):
     high: float
     p: float
 
+    def to_json(self) -> dict[str, Any]:
+        """The change as plain JSON values."""
+        return {
+            "task": self.task,
+            "at": self.name,
+            "before": round(self.before.accuracy, 5),
+            "after": round(self.after.accuracy, 5),
+            "change": round(self.change, 5),
+            "low": round(self.low, 5),
+            "high": round(self.high, 5),
+            "p": self.p,
+            "tokens": [round(self.before.tokens, 1), round(self.after.tokens, 1)],
+        }
+
+
+@dataclass(frozen=True)
+class Equal:
+    """What practice has brought to a task where it may take no more tokens an answer than before."""
+
+    gain: Before
+    cut: float
+    """The share of the last checkpoint's chains that were longer than that allows, and are read as wrong."""
+
+    @property
+    def sentence(self) -> str:
+        """For a reader."""
+        one = self.gain
+        gain = f"at least {100 * one.change:+.1f} points ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+        told = f"{one.task}: {100 * one.before.accuracy:.1f} → {100 * one.after.accuracy:.1f} %"
+        if self.cut:
+            return (
+                f"{told} at no more tokens an answer than before ({one.before.tokens:,.0f}), so practice has brought "
+                f"{gain} at equal tokens: the {100 * self.cut:.1f} % of chains that are too long are read as wrong"
+            )
+        less = f"from {one.before.tokens:,.0f} to {one.after.tokens:,.0f} tokens an answer"
+        return f"{told} {less}, so practice has brought {gain} at equal tokens: it took no more than before"
+
 
 @dataclass(frozen=True)
 class Practice:
@@ -109,6 +147,8 @@ class Practice:
     history: History
     curves: Sequence[TrainCurve]
     gains: Sequence[Before]
+    equal: Sequence[Equal]
+    """The same at equal tokens."""
     entropy: Sequence[tuple[float, float]]
     """FLOP and nats of a token, round by round."""
     records: Sequence[Record]
@@ -139,19 +179,9 @@ class Practice:
                 }
                 for curve in self.curves
             ],
-            "gains": [
-                {
-                    "task": one.task,
-                    "at": one.name,
-                    "before": round(one.before.accuracy, 5),
-                    "after": round(one.after.accuracy, 5),
-                    "change": round(one.change, 5),
-                    "low": round(one.low, 5),
-                    "high": round(one.high, 5),
-                    "p": one.p,
-                    "tokens": [round(one.before.tokens, 1), round(one.after.tokens, 1)],
-                }
-                for one in self.gains
+            "gains": [one.to_json() for one in self.gains],
+            "equal_tokens": [
+                {**one.gain.to_json(), "cut": round(one.cut, 5), "sentence": one.sentence} for one in self.equal
             ],
             "entropy": [list(pair) for pair in self.entropy],
             "habits": [one.to_json() for one in self.habits],
@@ -171,7 +201,14 @@ def read_practice(folder: Path) -> Practice:
     kept = kept_checkpoints(folder)
     found = curves(records)
     return Practice(
-        history, train_curves(found, kept), gains(found, kept), _entropies(history, kept), records, shown, habits
+        history=history,
+        curves=train_curves(found, kept),
+        gains=gains(found, kept),
+        equal=equal(records, kept),
+        entropy=_entropies(history, kept),
+        records=records,
+        examples=shown,
+        habits=habits,
     )
 
 
@@ -203,9 +240,8 @@ def _train_curve(task: str, points: Sequence[TrainPoint]) -> TrainCurve:
 def gains(found: Sequence[Curve], kept: Sequence[Kept]) -> list[Before]:
     """The last measured checkpoint beside the first one, on the same problems; pass@k too, where it is known."""
     ends: list[dict[tuple[str, str], Point]] = []
-    measured = {curve.setting.model for curve in found}
-    names = [one.folder.name for one in kept if one.folder.name in measured]
-    for name in names[:1] + names[-1:]:
+    names = _ends({curve.setting.model for curve in found}, kept)
+    for name in names:
         own = [curve for curve in found if curve.setting.model == name and curve.search in (SINGLE, COVERAGE)]
         ends.append(
             {
@@ -222,6 +258,25 @@ def gains(found: Sequence[Curve], kept: Sequence[Kept]) -> list[Before]:
             change = difference(before, after)
             told.append(Before(task, name, before, after, change.change, change.low, change.high, change.p))
     return told
+
+
+def equal(records: Sequence[Record], kept: Sequence[Kept]) -> list[Equal]:
+    """The gains in single chains where no task may take more tokens an answer than at the start, the mean first."""
+    ends = _ends({record.model for record in records}, kept)
+    if len(ends) < 2:
+        return []
+    first, last = ([one for one in records if one.model == name] for name in ends)
+    short = shortened(first, last)
+    found = curves([*first, *(record for own in short.values() for record in own.records)])
+    cuts = {task: own.cut for task, own in short.items()}
+    cuts[MEAN] = sum(cuts.values()) / len(cuts)
+    return [Equal(one, cuts[one.task]) for one in gains(found, kept) if one.name == "pass@1"]
+
+
+def _ends(measured: Collection[str], kept: Sequence[Kept]) -> list[str]:
+    """The first and the last of the checkpoints that were measured; fewer where there are fewer."""
+    names = [one.folder.name for one in kept if one.folder.name in measured]
+    return names[:1] + names[1:][-1:]
 
 
 def _entropies(history: History, kept: Sequence[Kept]) -> list[tuple[float, float]]:

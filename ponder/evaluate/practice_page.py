@@ -80,7 +80,10 @@ def _gains(practice: Practice) -> list[str]:
         for one in practice.gains
     ]
     titles = ["task", "measure", "n", "before", "after", "points", "95 % interval", "p", "tokens before", "after"]
-    return ["<h2>Before and after practice</h2>", table(titles, rows, 2)] if rows else []
+    if not rows:
+        return []
+    lines = "".join(f"<li>{escaped(one.sentence)}</li>" for one in practice.equal)
+    return ["<h2>Before and after practice</h2>", table(titles, rows, 2), f"<p>At equal tokens:</p><ul>{lines}</ul>"]
 
 
 def _points(practice: Practice) -> list[str]:

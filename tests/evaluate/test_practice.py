@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -10,15 +12,17 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from ponder.errors import CheckpointError, ConfigError, ProblemError
+from ponder.evaluate.equal_tokens import longest
 from ponder.evaluate.examples import Thinking, examples, read_examples, write_examples
 from ponder.evaluate.habits import Habits, probe
 from ponder.evaluate.practice import CURVE, EXAMPLES, HABITS, kept_checkpoints, parameters, read_practice
 from ponder.evaluate.problems import held_out
+from ponder.evaluate.records import read_records
 from ponder.evaluate.report import make_report
 from ponder.evaluate.scaling import MEAN
 from ponder.interfaces import Extension
 from ponder.runs import open_run
-from ponder.types import Ended, Segment
+from ponder.types import Ended, Segment, Tokens
 
 ROUNDS = (0, 1, 2, 4, 8)
 SIZE = 1000
@@ -71,6 +75,31 @@ def test_the_curve_and_its_fit(run: Path) -> None:
     assert practice.entropy[0] == (0.0, 0.5) and practice.entropy[1][0] == kept_checkpoints(run)[1].flop
 
 
+@pytest.mark.parametrize(("scale", "cut"), [(0.5, 0.0), (1.0, 0.0), (2.0, 0.5)])
+def test_a_gain_is_told_at_equal_tokens(run: Path, scale: float, cut: float) -> None:
+    """Chains of 100 tokens before; after practice half of them are long, and the long ones are cut, and wrong then."""
+    records = read_records(run / CURVE)
+    for number, one in enumerate(records):
+        counts = (round(50 * scale), round(150 * scale))
+        if one.model == "00008":
+            records[number] = replace(one, scores=one.scores[::-1], tokens=tuple(Tokens(50, count) for count in counts))
+    (run / CURVE).write_text("".join(one.line() for one in records), encoding="utf-8")
+    told = {one.gain.task: one for one in read_practice(run).equal}
+    assert list(told) == [MEAN, "toy:2", "other:2"]
+    one = told[MEAN]
+    assert one.gain.before.tokens == 100 and one.gain.after.tokens <= 100 and one.cut == cut
+    assert one.gain.after.accuracy == pytest.approx(0.0 if cut else 0.3)
+    assert one.gain.low <= one.gain.change <= one.gain.high
+    assert ("read as wrong" in one.sentence) is bool(cut) and "at least" in one.sentence
+
+
+def test_where_to_cut() -> None:
+    assert longest([10, 20, 30], 20) == longest([], 0) == inf
+    assert longest([10, 20, 30], 15) == pytest.approx(17.5)
+    assert longest([10, 20, 60], 20) == pytest.approx(30)
+    assert longest([10, 10], 4) == pytest.approx(4)
+
+
 class Page(HTMLParser):
     """Whether the page's tags close."""
 
@@ -118,6 +147,7 @@ def test_the_page_tells_all_of_it(run: Path) -> None:
         "ponder runs curve",
         "--n 40 --effort medium --samples 2 --temperature 1 --seed 0",
         "ponder report --run r --out o",
+        "so practice has brought at least +20.0 points",
     ):
         assert words in text, words
     told = json.loads(json.dumps(made.to_json()))["practice"][0]
