@@ -7,10 +7,7 @@ from random import Random
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ponder.engine.grammar import AT
 from ponder.engine.kv_cache import Slots
 from ponder.engine.local import LocalSampler
 from ponder.engine.spans import Span, token_bytes
@@ -19,20 +16,13 @@ from ponder.errors import RequestError, SamplerError
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
 from ponder.model.checkpoint import load_checkpoint
 from ponder.model.heads import new_head
-from ponder.model.network import Masked
 from ponder.model.sizes import shape_named
-from ponder.text.format import Place
 from ponder.types import Block, Effort, Message
 
 
 @pytest.fixture(params=[True, False], ids=["native", "torch"], scope="module")
 def native(request: pytest.FixtureRequest) -> bool:
     return request.param
-
-
-@pytest.fixture(scope="module")
-def micro(micro_checkpoint: Path, native: bool) -> LocalSampler:
-    return LocalSampler(load_checkpoint(micro_checkpoint), most_rows=9, native=native)
 
 
 @pytest.fixture
@@ -257,50 +247,6 @@ def test_a_stop_text_holds_when_memory_is_short_and_blocks_are_rated(micro_check
     assert small.scheduler.evicted > 0
 
 
-PIECES = ("step", "the sum", "so it is 7", "again and over", "12 * 34")
-
-
-@settings(max_examples=20)
-@given(st.data())
-def test_forks_folds_and_releases_compute_what_the_network_does(micro: LocalSampler, data: st.DataObject) -> None:
-    """Random programs: extend a prefix of any state by several samples, fold one of their blocks, give up on others."""
-
-    async def program() -> list[tuple[Prefix, Extension]]:
-        states, found = [prefix(data.draw(st.integers(0, 5)))], list[tuple[Prefix, Extension]]()
-        for _ in range(data.draw(st.integers(1, 6))):
-            chosen = data.draw(st.lists(st.sampled_from(states), min_size=1, max_size=4))
-            seeds, given_up = data.draw(st.integers(0, 2**64)), data.draw(st.integers(0, 12))
-            samplings = [Sampling(1.0, 1.0, seeds + i) for i in range(data.draw(st.integers(1, 4)))]
-            tasks = [asyncio.ensure_future(micro.extend(state, Limit(14, 6), samplings)) for state in chosen]
-            if given_up < len(tasks):
-                for _ in range(data.draw(st.integers(0, 9))):
-                    await asyncio.sleep(0)
-                tasks.pop(given_up).cancel()
-            for state, extensions in zip(chosen, await asyncio.gather(*tasks), strict=False):
-                found += [(state, one) for one in extensions] if len(tasks) == len(chosen) else []
-            block = Block(*(data.draw(st.sampled_from(PIECES)) for _ in range(3)))
-            states.append(replace(chosen[0], blocks=(*chosen[0].blocks, block)))
-        while micro.scheduler.busy:
-            await asyncio.sleep(0)
-        return found
-
-    network, grammar = micro.checkpoint.network, micro.scheduler.grammar
-    for state, one in asyncio.run(program()):
-        assert one.segment.context == micro.context(state)
-        ids = torch.tensor([[*one.segment.context, *one.segment.generated]])
-        n, start = ids.shape[1], len(one.segment.context)
-        with torch.no_grad():
-            causal = Masked(torch.ones(n, n, dtype=torch.bool).tril()[None, None])
-            logits = network.logits(network.hidden(ids, torch.arange(n)[None], causal))[0]
-        place, left = AT[Place.BETWEEN], 14
-        for at, token in enumerate(one.segment.generated):
-            allowed = logits[start - 1 + at] + grammar.masks(torch.tensor([place]), torch.tensor([left]))[0]
-            assert abs(float(allowed.log_softmax(-1)[token]) - one.segment.logprobs[at]) < 1e-4
-            before, place = place, int(grammar.leads[place, token])
-            left = (6 if (before, place) == (AT[Place.BETWEEN], AT[Place.ANSWER]) else left) - 1
-    assert not micro.scheduler.busy
-
-
 def test_many_rows_are_sorted_and_come_to_the_same(micro_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> list[tuple[int, ...]]:
         sampler = LocalSampler(load_checkpoint(micro_checkpoint))
@@ -317,30 +263,6 @@ def test_many_rows_are_sorted_and_come_to_the_same(micro_checkpoint: Path, monke
     monkeypatch.setattr("ponder.engine.scheduler.SORTED_ROWS", 10**9)
     monkeypatch.setattr("ponder.engine.kv_cache.PARTS", 1)
     assert run() == whole
-
-
-def test_ten_thousand_requests_leave_the_memory_flat(sampler: LocalSampler) -> None:
-    rng = Random(1)
-
-    async def one(number: int) -> None:
-        task = asyncio.ensure_future(sampler.extend(prefix(number % 50, number % 3), Limit(20, 5), [Sampling(1.0)]))
-        for _ in range(rng.randint(0, 40) if rng.random() < 0.5 else 10**6):
-            if task.done():
-                break
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def all_of_them() -> list[int]:
-        sizes: list[int] = []
-        for start in range(0, 10_000, 100):
-            await asyncio.gather(*(one(start + i) for i in range(100)))
-            sizes.append(sampler.scheduler.bytes)
-        return sizes
-
-    sizes = asyncio.run(all_of_them())
-    assert sum(sizes[50:]) <= 1.1 * sum(sizes[:50]), "what it holds goes up and down with the rows, but does not grow"
-    assert not sampler.scheduler.busy
 
 
 def test_the_store_keeps_what_was_used_last() -> None:
