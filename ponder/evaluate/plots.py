@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from ponder.errors import ConfigError
+from ponder.evaluate.line_ends import End, name_ends
 from ponder.evaluate.practice import TrainCurve
 from ponder.evaluate.run import BY_EFFORT
 from ponder.evaluate.scaling import COVERAGE, MEAN, Curve, Point
@@ -52,6 +53,19 @@ LOOKS: dict[str, tuple[str, str]] = {
 }
 """Colour and mark of each search."""
 OTHERS = ("#4477aa", "8")
+TASK_COLOURS = (
+    "#cc6677",
+    "#7a6fd0",
+    "#b39b1c",
+    "#228855",
+    "#3ba3c9",
+    "#b04a7a",
+    "#2fa08d",
+    "#8a8a2b",
+    "#aa55a0",
+    "#c06a2b",
+)
+"""Of lines that are told apart by the names at their ends (after Tol's muted colours, readable on both papers)."""
 BAD = "#d92d20"
 
 
@@ -104,13 +118,19 @@ def train_figure(
 ) -> bytes:
     """Accuracy, tokens and entropy against the compute of a training, as a PNG; raises ConfigError without matplotlib.
 
-    The first curve is bold, with its 95 % band and its fit; the start, which has no compute, stands at the left line.
+    The first curve is bold, with its 95 % band and its fit, and each has its name at its end; the start, which has no
+    compute, stands at the left line.
     """
     figure, panels = _panels(title, 3, theme)
     paid = [flop for curve in curves for flop in curve.flops if flop > 0] + [flop for flop, _ in entropy if flop > 0]
     left = min(paid, default=1.0) / 3
+    ends: tuple[list[End], list[End]] = [], []
     for number, curve in enumerate(curves):
-        _train_lines(panels[0], panels[1], curve, left, bold=number == 0)
+        colour = LOOKS["majority"][0] if number == 0 else TASK_COLOURS[(number - 1) % len(TASK_COLOURS)]
+        _train_lines(panels[0], panels[1], curve, left, colour, bold=number == 0)
+        last, x = curve.points[-1].point, max(curve.flops[-1], left)
+        ends[0].append(End(x, 100 * last.accuracy, curve.task, colour, number == 0))
+        ends[1].append(End(x, last.tokens, curve.task, colour, number == 0))
     xs = [max(flop, left) for flop, _ in entropy]
     panels[2].plot(xs, [nats for _, nats in entropy], color=LOOKS["weighted_vote"][0], linewidth=1.2)
     names = ("right, %", "tokens an answer", "entropy, nats a token")
@@ -121,17 +141,16 @@ def train_figure(
         axes.set_title(f"{name.partition(',')[0]}", color=theme.ink, fontsize=10, loc="left")
         axes.set_xlabel("training compute, FLOP (log scale)", color=theme.dim, fontsize=8)
         _paper(axes, theme)
-    if curves:
-        panels[0].legend(frameon=False, fontsize=7, labelcolor=theme.ink, ncols=2)
+    name_ends(figure, list(zip(panels[:2], ends, strict=True)))
     return _png(figure)
 
 
-def _train_lines(accuracy: Any, tokens: Any, curve: TrainCurve, left: float, *, bold: bool) -> None:
-    colour, mark = LOOKS["majority"] if bold else LOOKS["single"]
+def _train_lines(accuracy: Any, tokens: Any, curve: TrainCurve, left: float, colour: str, *, bold: bool) -> None:
+    mark = LOOKS["majority"][1] if bold else LOOKS["single"][1]
     width, order = (2.0, 4) if bold else (0.9, 2)
     xs, points = [max(flop, left) for flop in curve.flops], [one.point for one in curve.points]
     style = {"color": colour, "linewidth": width, "marker": mark, "markersize": 5 if bold else 2, "zorder": order}
-    accuracy.plot(xs, [100 * point.accuracy for point in points], label=curve.task, **style)
+    accuracy.plot(xs, [100 * point.accuracy for point in points], **style)
     tokens.plot(xs, [point.tokens for point in points], **style)
     if bold:
         ends = [100 * point.low for point in points], [100 * point.high for point in points]
