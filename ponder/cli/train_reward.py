@@ -49,7 +49,22 @@ def reward(
     effort: options.Efforts = None,
     labels: Annotated[
         str | None,
-        typer.Option("--labels", help="exact (checkers), mc (continuations) or outcome.", show_default="exact"),
+        typer.Option(
+            "--labels", help="exact (checkers), mc (continuations), outcome, or human (files).", show_default="exact"
+        ),
+    ] = None,
+    step_labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--step-labels",
+            help="Labelled steps, for human: PRM800K, Math-Shepherd, MATH-APS, ProcessBench or plain; "
+            "may be given again.",
+            metavar="FILE.jsonl",
+        ),
+    ] = None,
+    neutral: Annotated[
+        str | None,
+        typer.Option("--neutral", help="PRM800K's neutral steps are right, wrong or left_out.", show_default="right"),
     ] = None,
     value: Annotated[
         str | None,
@@ -100,6 +115,8 @@ def reward(
 
     Example: ponder train reward --model models/ponder-mini --labels mc --search binary --trunk frozen
 
+    Example: ponder train reward --model models/ponder-mini --labels human --step-labels prm800k.jsonl --trunk frozen
+
     Example: ponder train reward --rollouts runs/reward --model models/ponder-mini --labels outcome --trunk frozen
     """
     given = {
@@ -111,6 +128,8 @@ def reward(
         "samples": samples,
         "efforts": effort or None,
         "labels": labels,
+        "step_labels": step_labels or None,
+        "neutral": neutral,
         "value": value,
         "continuations": continuations,
         "search": search,
@@ -158,7 +177,7 @@ def _train(config: "RewardConfig", folder: Path, evaluations: int) -> Path:
         def read(done: int, total: int) -> None:
             meter.update(done, total, "rollouts read")
 
-        listener = Listener(sampled=sampled, read=read, start=start, step=step)
+        listener = Listener(sampled=sampled, read=read, say=meter.note, start=start, step=step)
         try:
             return run_reward(
                 config, folder, listener=listener, measure=partial(measured, meter=meter), evaluations=evaluations

@@ -78,7 +78,7 @@ def read_steps(
                 try:
                     format, found = read_line(line, format, neutral)
                 except ProblemError as err:
-                    raise ProblemError(f"{path} line {number}: {err}") from None
+                    raise ProblemError(f"{path} line {number}: {err}; mend that line, or take it out") from None
                 yield from (replace(one, line=number) for one in found)
     except OSError as err:
         raise ProblemError(f"{path} cannot be read: {err.strerror or err}") from None

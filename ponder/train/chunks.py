@@ -182,9 +182,16 @@ def _record(drawn: Drawn, surprises: Sequence[Surprise], labels: Labels, cost: C
         "answer": completion.answer,
         "ended": completion.ended,
         "score": rollout.grade.score,
-        "labels": [[label.value, label.validity] for label in labels],
         "cost": vars(cost),
-        "segments": [[segment.context, segment.generated] for segment in rollout.segments],
+        **written(labels, rollout.segments, surprises),
+    }
+
+
+def written(labels: Labels, segments: Sequence[Segment], surprises: Sequence[Surprise]) -> dict[str, Any]:
+    """What `read_rollouts` packs, as plain JSON values."""
+    return {
+        "labels": [[label.value, label.validity] for label in labels],
+        "segments": [[segment.context, segment.generated] for segment in segments],
         "surprises": surprises,
     }
 
@@ -197,6 +204,6 @@ def read_rollouts(path: Path) -> Iterator[Labelled]:
             segments = [Segment(tuple(context), tuple(ids), ()) for context, ids in record["segments"]]
             labels = tuple(Label(value, validity) for value, validity in record["labels"])
             surprises = [Surprise(*found) for found in record["surprises"]]
-            yield pack_rollout(segments, labels, surprises, record["problem"])
+            yield pack_rollout(segments, labels, surprises, record["problem"])._replace(learned=record.get("learned"))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
         raise CheckpointError(f"{path} is damaged ({err}): remove it to sample its rollouts again") from err

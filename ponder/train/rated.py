@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ponder.model.heads import Head, doubts
 from ponder.model.network import Network
 from ponder.reward.boundary import Labels
-from ponder.train.batch import Batch, Row, collate, pack_segments, split_packed
+from ponder.train.batch import IGNORED, Batch, Row, collate, pack_segments, split_packed
 from ponder.train.losses import token_loss
 from ponder.types import Segment, Surprise
 
@@ -28,6 +28,8 @@ class Labelled(NamedTuple):
     surprises: tuple[Surprise, ...]
     """Of each segment."""
     group: str = ""
+    learned: int | None = None
+    """The first so many segments are those that the language model learns from; None for all."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ def readings(rows: Sequence[Labelled]) -> Readings:
     told: list[list[float]] = []
     labels: list[tuple[float | None, float | None]] = []
     offset = 0
-    for row, known, surprises, _ in rows:
-        ends = [bounds for bounds, trained in zip(row.sections, row.trained, strict=True) if trained]
+    for row, known, surprises, *_ in rows:
+        ends = _ends(row)
         for number, (start, end) in enumerate(ends):
             reads += (offset + start - 1, offset + end - 1)
             told += (doubts(surprises[:number]), doubts(surprises[: number + 1]))
@@ -120,10 +122,32 @@ def readings(rows: Sequence[Labelled]) -> Readings:
     return Readings(read, torch.tensor(told).view(len(reads), -1), values.view(-1, 2), mask.view(-1, 2))
 
 
+def _ends(row: Row) -> list[tuple[int, int]]:
+    """Start and end of each segment."""
+    return [bounds for bounds, trained in zip(row.sections, row.trained, strict=True) if trained]
+
+
 def collate_rated(rows: Sequence[Labelled]) -> RatedBatch:
     """Packed rollouts to one micro-batch."""
-    found = readings(rows)
-    return RatedBatch(collate([one.row for one in rows]), *found, int(found.known.sum()))
+    found, batch = readings(rows), collate([one.row for one in rows])
+    if any(one.learned is not None for one in rows):
+        batch = _sparing(batch, rows)
+    return RatedBatch(batch, *found, int(found.known.sum()))
+
+
+def _sparing(batch: Batch, rows: Sequence[Labelled]) -> Batch:
+    """The batch, of which the language model does not learn some rows' last segments."""
+    learned = torch.tensor(
+        [
+            one.learned is None or number < one.learned
+            for one in rows
+            for number, (start, end) in enumerate(_ends(one.row))
+            for _ in range(start, end)
+        ]
+    )
+    targets = batch.targets.clone()
+    targets[: batch.trained][~learned] = IGNORED
+    return replace(batch, targets=targets, trained=int(learned.sum()))
 
 
 def micro_batches(rows: Sequence[Labelled], most_tokens: int) -> list[RatedBatch]:
@@ -139,7 +163,7 @@ def rating_loss(language_weight: float) -> Callable[[Rated, RatedBatch], Tensor]
         hidden = model.hidden(micro.batch)
         logits = model.logits(hidden, micro)
         total = F.binary_cross_entropy_with_logits(logits, micro.labels, weight=micro.known, reduction="sum")
-        if language_weight:
+        if language_weight and micro.batch.trained:
             share = language_weight * micro.trained / micro.batch.trained
             total = total + share * token_loss(model.network, hidden, micro.batch)
         return total

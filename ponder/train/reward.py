@@ -20,6 +20,7 @@ from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ponder.model.device import pick_device, pick_dtype, settle_decoding_threads
 from ponder.model.heads import new_head
 from ponder.reward.boundary import Judged
+from ponder.reward.formats import Neutral
 from ponder.runs import Run, open_run, read_json
 from ponder.seeds import rng_for
 from ponder.tasks import TASKS, make
@@ -40,10 +41,17 @@ from ponder.train.reads import (
 )
 from ponder.train.settle import settle
 from ponder.train.sft import Start, demonstration, task_level
+from ponder.train.step_labels import StepFiles, Steps, ended
 from ponder.types import Effort, Message, Split
 
-LATER: Mapping[str, Any] = {"fresh": False, "rollouts": "", "value": "outcome"}
-"""Settings that came later than folders that must go on, with what these had."""
+LATER: Mapping[str, Sequence[Any]] = {
+    "fresh": (False,),
+    "rollouts": ("",),
+    "value": ("outcome",),
+    "step_labels": ((), []),
+    "neutral": (Neutral.RIGHT,),
+}
+"""Settings that came later than folders that must go on, with what these had, in Python and in JSON."""
 T = TypeVar("T")
 B = TypeVar("B", bound=MicroBatch)
 STANDARD_LEVEL = 2
@@ -71,9 +79,14 @@ class RewardConfig(pydantic.BaseModel):
     efforts: tuple[Effort, ...] = (Effort.MEDIUM,)
     """In turn, problem by problem."""
     temperature: float = pydantic.Field(1.0, gt=0, le=10)
-    labels: Literal["exact", "mc", "outcome"] = "exact"
+    labels: Literal["exact", "mc", "outcome", "human"] = "exact"
     """`exact`: value from the outcome, validity from the task's checker. `mc`: both from continuations, without a
-    checker. `outcome`: only the value at the end of the answer."""
+    checker. `outcome`: only the value at the end of the answer. `human`: of others' solutions, in `step_labels`; then
+    nothing is sampled."""
+    step_labels: tuple[str, ...] = ()
+    """Files of labelled steps, for `human`; one problem in ten is held out, at most `held_out`."""
+    neutral: Neutral = Neutral.RIGHT
+    """What a step counts as that PRM800K's labellers called neutral."""
     value: Literal["outcome", "winnable"] = "outcome"
     """A block's value, for `exact`: how its rollout ended, or whether the goal could still be reached from it, where
     the task's checker knows that."""
@@ -106,12 +119,18 @@ class RewardConfig(pydantic.BaseModel):
     @pydantic.model_serializer(mode="wrap")
     def _told(self, usual: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what is not asked for: folders from before it could be go on."""
-        return {name: value for name, value in usual(self).items() if value != LATER.get(name)}
+        return {name: value for name, value in usual(self).items() if value not in LATER.get(name, ())}
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Self:
         if self.value != "outcome" and self.labels != "exact":
             raise ValueError(f"value={self.value} is for exact labels, not for {self.labels}: only a checker knows it")
+        if (self.labels == "human") is not bool(self.step_labels):
+            raise ValueError("labels=human and step_labels belong together: give --labels human --step-labels FILE")
+        if self.labels == "human" and self.rollouts:
+            raise ValueError(
+                f"labels=human are of the files' own solutions, not of {self.rollouts}: leave out rollouts"
+            )
         return self
 
 
@@ -131,6 +150,8 @@ class Listener:
     """Chunks of rollouts that are done, and how many there will be."""
     read: Callable[[int, int], None] = lambda done, total: None
     """Rollouts that a trunk which stands still has read, and how many there are."""
+    say: Callable[[str], None] = lambda text: None
+    """What was found in files of step labels, in a sentence."""
     start: Callable[[Start], None] = lambda start: None
     step: Callable[[Progress, dict[str, float]], None] = lambda progress, record: None
 
@@ -178,6 +199,18 @@ def chunks(config: RewardConfig, checkpoint: Checkpoint, out: Path) -> tuple[Chu
     return Chunks(own[0], out / "rollouts", taken[0]), Chunks(own[1], out / "held_out", taken[1])
 
 
+def step_parts(config: RewardConfig, out: Path, listener: Listener) -> tuple[Steps, Steps]:
+    """The solutions of the files of step labels, for training, and the held-out ones."""
+    given = StepFiles(config.step_labels, config.neutral, config.held_out)
+    parts = (
+        Steps(given, out / "rollouts", False, config.micro_tokens, listener.say),
+        Steps(given, out / "held_out", True, config.micro_tokens, listener.say),
+    )
+    for part in parts:
+        part.check()
+    return parts
+
+
 def _check_taken(config: RewardConfig, theirs: RewardConfig, checkpoint: Checkpoint) -> None:
     """That the trunk is the one that sampled: a trunk that stood still lies in the run itself, whatever has taken the
     place of the model that it began from."""
@@ -187,7 +220,7 @@ def _check_taken(config: RewardConfig, theirs: RewardConfig, checkpoint: Checkpo
         raise ConfigError(f"{config.rollouts} sampled from {theirs.model}, not from {config.model}: name a run of its")
 
 
-def collect(parts: Sequence[Chunks], checkpoint: Checkpoint, listener: Listener) -> tuple[list[Labelled], ...]:
+def collect(parts: Sequence[Chunks | Steps], checkpoint: Checkpoint, listener: Listener) -> tuple[list[Labelled], ...]:
     """The labelled rollouts for training and the held-out ones, sampled now or read from the run's folder."""
     total, done = sum(part.count for part in parts), 0
     rows: list[list[Labelled]] = []
@@ -261,11 +294,11 @@ class _Shelf:
     trunk: str
 
     def reads(
-        self, name: str, part: Chunks, rows: Sequence[Labelled], dtype: str, read: Callable[[], list[Reads]]
+        self, name: str, part: Chunks | Steps, rows: Sequence[Labelled], dtype: str, read: Callable[[], list[Reads]]
     ) -> list[Reads]:
         """From this run's file, or from that of the run whose rollouts they are; or read now, and kept."""
         places: list[tuple[Path, Sequence[int]]] = [(self.run.folder, range(len(rows)))]
-        if part.sampled:
+        if isinstance(part, Chunks) and part.sampled:
             places.append((part.sampled.folder.parent, part.source.numbers_in(part.sampled.source)))
         for folder, numbers in places:
             if found := load_reads(folder / name, rows, numbers, self.trunk, dtype):
@@ -296,7 +329,8 @@ def run_reward(
     hidden = network.shape.hidden_size
     pick_device(config.device)
     pick_dtype("cuda", hidden, config.dtype)  # refuses what cannot be, before anything is written
-    parts = chunks(config, given, out)
+    human = config.labels == "human"
+    parts = step_parts(config, out, listener) if human else chunks(config, given, out)
     run = open_run(out, config.model_dump(mode="json"))
     computing = settle(config.device, config.dtype, config.threads, hidden, run)
     config = config.model_copy(update=computing.chosen)
@@ -306,7 +340,8 @@ def run_reward(
     torch.set_num_threads(config.threads)
     usable = [one for one in train if _informed(one)]
     if not usable:
-        raise ConfigError(f"none of {len(train)} rollouts could be labelled: no grader decided")
+        why = f"in {', '.join(config.step_labels)} no step has a label" if human else "no grader decided"
+        raise ConfigError(f"none of {len(train)} rollouts could be labelled: {why}")
     frozen = config.trunk == "frozen"
     before = None if frozen else copy.deepcopy(network)
     begun = None if config.fresh else given.head
@@ -326,7 +361,8 @@ def run_reward(
     reads = [read for read, one in zip(reads, train, strict=False) if _informed(one)]
 
     def evaluate(progress: Progress) -> dict[str, float]:
-        found = measure(judged(model, held, known or read_held(), config.device)) if measure and held else {}
+        said = judged(model, held, known or read_held(), config.device) if measure and held else []
+        found = measure([ended(one) for one in said] if human else said) if measure and said else {}
         if before is not None:
             found |= {f"language_{name}": x for name, x in asdict(harm(before, network, demonstrations)).items()}
         return found
