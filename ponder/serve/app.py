@@ -154,13 +154,15 @@ class Api:
         return self.meter.watch(ask, formed(ask, events), used)
 
     def _stream(self, ask: Ask, lines: AsyncGenerator[bytes]) -> Response:
-        return Events(lines, self._headers(ask), self.settings.ping_seconds)
+        return Events(lines, self._headers(ask), self.settings)
 
     def _headers(self, ask: Ask, dones: list[Done] | None = None) -> dict[str, str]:
         headers = {"x-ponder-model": quote(ask.model.name, safe=" "), "x-ponder-effort": str(ask.effort)}
         headers["x-ponder-search"] = ask.search
         if ask.ignored:
-            headers["x-ignored-params"] = ", ".join(quote(name[:64], errors="replace") for name in ask.ignored[:32])
+            headers["x-ignored-params"] = ", ".join(
+                quote(name[:64], safe="[]", errors="replace") for name in ask.ignored[:32]
+            )
         if dones and ask.model.price:
             headers["x-ponder-cost"] = dollars(total(dones), ask.model.price)
         return headers
@@ -175,6 +177,7 @@ def application(settings: Settings, models: Models, store: Store | None = None) 
         watching = [
             asyncio.create_task(model.worker.watch(meter.restarts.labels(model.name).inc)) for model in models.all
         ]
+        watching.append(asyncio.create_task(desk.store.sweeping(settings.sweep_seconds)))
         yield
         await desk.end()
         for task in watching:

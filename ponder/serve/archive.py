@@ -40,12 +40,12 @@ class Archive:
         if writing := self.desk.writing(id, owner):
             await writing.begun()
             if stream:
-                return sse.Events(writing.follow(after), {}, self.settings.ping_seconds)
+                return sse.Events(writing.follow(after), {}, self.settings)
             return sse.Json(writing.script.whole)
         kept = await self._find(id, owner)
         if not stream:
             return sse.Json(kept.whole)
-        return sse.Events(_replayed(kept, after), {}, self.settings.ping_seconds)
+        return sse.Events(_replayed(kept, after), {}, self.settings)
 
     async def delete(self, id: str, request: Request) -> Response:
         """Forget a response; one that is being written is cancelled."""

@@ -95,7 +95,7 @@ async def chat_ask(body: ChatBody, settings: Settings, models: Models) -> Ask:
     how = await _how(body, models, said, body.max_completion_tokens or body.max_tokens)
     return Ask(
         **how,
-        **_told(body, how["model"], form, ignored, top if body.logprobs else None),
+        **_told(body, how["model"], form, (*ignored, *said.removed), top if body.logprobs else None),
         choices=body.n or 1,
         stop=stop,
         summaries=not (body.reasoning and body.reasoning.exclude),

@@ -42,3 +42,7 @@ class Settings:
     """A body that takes longer to arrive is given up."""
     ping_seconds: float = 10.0
     """A stream is never silent for longer."""
+    send_seconds: float = 60.0
+    """A client that takes nothing of a stream for so long has gone: it must not hold its place for ever."""
+    sweep_seconds: float = 3600.0
+    """Between looking for responses that have been kept for long enough."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
@@ -9,6 +10,8 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from ponder.serve.settings import Settings
 
 T = TypeVar("T")
 PING = b": ping\n\n"
@@ -59,40 +62,45 @@ class Events(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, lines: AsyncGenerator[bytes], headers: Mapping[str, str], ping_seconds: float) -> None:
+    def __init__(self, lines: AsyncGenerator[bytes], headers: Mapping[str, str], settings: Settings) -> None:
         super().__init__(headers={**headers, **HEADERS})
         del self.headers["content-length"]
-        self._lines, self._ping_seconds, self._sent = lines, ping_seconds, time.monotonic()
+        self._lines, self._settings, self._sent = lines, settings, time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events as they come."""
         # Not a wait for each event and whoever might leave: that costs more than the event.
-        sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_gone(receive))
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        tasks = [asyncio.ensure_future(work) for work in (self._send(send), self._ping(send), _gone(receive))]
         try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            await _cancelled(sending, gone)
+            await _cancelled(*tasks)
             await self._lines.aclose()
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        pinging = asyncio.ensure_future(self._ping(send))
-        try:
-            async for lines in self._lines:
-                self._sent = time.monotonic()
-                await send({"type": "http.response.body", "body": lines, "more_body": True})
-        finally:
-            await _cancelled(pinging)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        async for lines in self._lines:
+            await self._put(send, lines)
+        self._sent = math.inf  # nothing may be sent behind the end
+        await self._put(send, b"", more=False)
 
     async def _ping(self, send: Send) -> None:
-        while True:
-            await asyncio.sleep(max(0.0, self._sent + self._ping_seconds - time.monotonic()))
-            if time.monotonic() >= self._sent + self._ping_seconds:
-                self._sent = time.monotonic()
-                await send({"type": "http.response.body", "body": PING, "more_body": True})
+        seconds = self._settings.ping_seconds
+        while self._sent < math.inf:
+            await asyncio.sleep(max(0.0, self._sent + seconds - time.monotonic()))
+            if time.monotonic() >= self._sent + seconds:
+                await self._put(send, PING)
+
+    async def _put(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        """Send a piece, which waits while the client has not taken enough of those before; raises Gone if for long."""
+        self._sent = max(self._sent, time.monotonic())
+        try:
+            async with asyncio.timeout(self._settings.send_seconds):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+        except TimeoutError:
+            raise Gone from None
 
 
 async def _gone(receive: Receive) -> None:

@@ -7,6 +7,7 @@ its own, off the event loop.
 
 import asyncio
 import json
+import logging
 import secrets
 import sqlite3
 import time
@@ -21,12 +22,12 @@ from ponder.errors import ConfigError
 from ponder.serve import sse
 
 T = TypeVar("T")
+log = logging.getLogger("ponder.serve")
 Json = dict[str, Any]
 MEMORY = ":memory:"
 """In place of a file: forgets everything with the server."""
 DAYS = 30.0
 """So long a response is kept after it was last gone on from, as OpenAI does."""
-SWEEP_SECONDS = 3600
 LONGEST = 4096
 """Most responses in one conversation."""
 STOPPED = {"code": "server_error", "message": "The server stopped before this response was finished."}
@@ -48,13 +49,17 @@ MIGRATIONS = (
     """,
 )
 """From each schema version to the next; a file's version is its ``user_version``."""
+FIND = """
+    SELECT previous, items, whole, events FROM responses WHERE id = ? AND owner = ? AND (running OR used >= ?)
+"""
 CHAIN = """
     WITH RECURSIVE chain (id, previous, items, whole, depth) AS (
-        SELECT id, previous, items, whole, 0 FROM responses WHERE id = :id AND owner = :owner
+        SELECT id, previous, items, whole, 0 FROM responses
+        WHERE id = :id AND owner = :owner AND (running OR used >= :oldest)
         UNION ALL
         SELECT older.id, older.previous, older.items, older.whole, depth + 1
         FROM responses AS older JOIN chain ON older.id = chain.previous
-        WHERE older.owner = :owner AND depth < :longest
+        WHERE older.owner = :owner AND depth < :longest AND (older.running OR older.used >= :oldest)
     )
     SELECT id, previous, items, whole FROM chain ORDER BY depth DESC
 """
@@ -81,7 +86,7 @@ class Store:
     """One file's responses; only one server may use a file."""
 
     def __init__(self, file: Path | str = MEMORY, days: float = DAYS, migrations: Sequence[str] = MIGRATIONS) -> None:
-        self._days, self._swept = days, 0.0
+        self._days = days
         if str(file) != MEMORY:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             Path(file).touch(mode=0o600)
@@ -120,8 +125,6 @@ class Store:
         items, whole = sse.dumps(list(kept.items)).decode(), sse.dumps(kept.whole).decode()
         row = (kept.id, kept.owner, kept.previous, time.time(), 1, items, whole)
         await self._do(lambda: self._change("INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row))
-        if time.time() > self._swept + SWEEP_SECONDS:
-            await self.sweep()
 
     async def finish(self, id: str, whole: Json, events: Sequence[bytes]) -> None:
         """It has ended, however; one that was deleted stays so."""
@@ -136,8 +139,7 @@ class Store:
         """A response of an owner."""
 
         def work() -> Kept | None:
-            asked = "SELECT previous, items, whole, events FROM responses WHERE id = ? AND owner = ?"
-            row = self._base.execute(asked, (id, owner)).fetchone()
+            row = self._base.execute(FIND, (id, owner, self._oldest)).fetchone()
             if row is None:
                 return None
             previous, items, whole, events = row
@@ -150,7 +152,8 @@ class Store:
         """The responses from the first one to this one; None where one of them is missing. They stay for longer."""
 
         def work() -> list[Kept] | None:
-            rows = self._base.execute(CHAIN, {"id": id, "owner": owner, "longest": LONGEST}).fetchall()
+            asked = {"id": id, "owner": owner, "longest": LONGEST, "oldest": self._oldest}
+            rows = self._base.execute(CHAIN, asked).fetchall()
             if not rows or rows[0][1] is not None:
                 return None
             with self._base:
@@ -170,9 +173,22 @@ class Store:
 
     async def sweep(self) -> int:
         """Forget those that nobody has gone on from for too long; how many there were."""
-        self._swept = time.time()
         asked = "DELETE FROM responses WHERE NOT running AND used < ?"
-        return await self._do(lambda: self._change(asked, (self._swept - 86400 * self._days,)))
+        return await self._do(lambda: self._change(asked, (self._oldest,)))
+
+    async def sweeping(self, seconds: float) -> None:
+        """Sweep now, and again every so many seconds."""
+        while True:
+            try:
+                await self.sweep()
+            except sqlite3.Error as err:  # what is too old is not found anyway; another time it may be possible
+                log.error("responses that are too old could not be removed: %s", err)
+            await asyncio.sleep(seconds)
+
+    @property
+    def _oldest(self) -> float:
+        """When a response must have been used last to be kept still."""
+        return time.time() - 86400 * self._days
 
     def secret(self, name: str) -> bytes:
         """32 random bytes of this file's, the same ones whenever they are asked for."""

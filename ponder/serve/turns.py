@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ponder.serve.refusal import invalid
-from ponder.serve.thoughts import without_thoughts
+from ponder.serve.thoughts import FIELDS, PARTS, without_thoughts
 from ponder.serve.wire import TURNS, ChatBody, Item, Part, ResponsesBody, Turn
 from ponder.types import Message
 
@@ -19,14 +19,22 @@ class Said:
 
     messages: tuple[Message, ...]
     removed: tuple[str, ...] = ()
-    """Reasoning items of earlier turns that were left out."""
+    """Thoughts of earlier turns that were left out: of a response the items that held them, of a chat the fields."""
     items: tuple[Json, ...] = ()
     """Of a response, its own input, as it is kept."""
 
 
 def chat_said(body: ChatBody) -> Said:
     """A chat's; raises Refusal where it cannot be read."""
-    return Said(tuple(_turn(turn, f"messages[{at}]") for at, turn in enumerate(body.messages)))
+    messages: list[Message] = []
+    removed: list[str] = []
+    for at, turn in enumerate(body.messages):
+        where = f"messages[{at}]"
+        messages.append(_turn(turn, where))
+        if turn.role == "assistant":
+            removed += [f"{where}.{name}" for name in FIELDS if (turn.model_extra or {}).get(name)]
+            removed += [f"{where}.content"] if _thinks(turn) else []
+    return Said(tuple(messages), tuple(removed))
 
 
 def response_said(body: ResponsesBody, id: str, earlier: Sequence[Mapping[str, Any]]) -> Said:
@@ -42,22 +50,33 @@ def response_said(body: ResponsesBody, id: str, earlier: Sequence[Mapping[str, A
     first = (Message("system", whole_text(body.instructions, "instructions")),) if body.instructions else ()
     return Said(
         (*first, *before, *messages),
-        tuple(item.id or "" for item in [*old, *new] if item.type == "reasoning"),
+        tuple(item.id or "" for item in [*old, *new] if item.type == "reasoning" or _thinks(item)),
         tuple(_kept(item, f"{id}_{at}") for at, item in enumerate(new)),
     )
 
 
 def _kept(item: Item, id: str) -> Json:
     """An input item as it is kept and listed: with an id, its text in parts, and no thoughts."""
-    told = item.model_dump(exclude_none=True)
+    told = item.model_dump(exclude_none=True, exclude={"id"})  # a client may give one id to many items
     if item.type == "reasoning":
         return {"id": f"rs_{id}", "summary": []} | {name: told[name] for name in told if name != "content"}
     kind = "output_text" if item.role == "assistant" else "input_text"
     more: Json = {"annotations": [], "logprobs": []} if item.role == "assistant" else {}
     parts: list[Json] = (
-        [{"type": kind, "text": item.content or "", **more}] if not isinstance(item.content, list) else told["content"]
+        [{"type": kind, "text": item.content or "", **more}]
+        if not isinstance(item.content, list)
+        else [part for part in told["content"] if item.role != "assistant" or part["type"] not in PARTS]
     )
     return {"type": "message", "id": f"msg_{id}", "status": "completed"} | told | {"content": parts}
+
+
+def _thinks(turn: Turn | Item) -> bool:
+    """Whether an assistant's turn holds thoughts in its content, within the text or in parts of their own."""
+    if turn.role != "assistant":
+        return False
+    parts = turn.content if isinstance(turn.content, list) else [Part(type="text", text=turn.content)]
+    text = "".join(part.text or "" for part in parts)
+    return any(part.type in PARTS for part in parts) or without_thoughts(text) != text
 
 
 def _item(item: Item, where: str) -> Message:
@@ -80,6 +99,8 @@ def _turn(turn: Turn, where: str) -> Message:
 
 def _message(role: str, content: str | Sequence[Part] | None, where: str) -> Message:
     """One turn; of an assistant's, what the user saw. Thoughts in fields of their own were never read."""
+    if role == "assistant" and isinstance(content, Sequence) and not isinstance(content, str):
+        content = [part for part in content if part.type not in PARTS]
     text = _text(content, where)
     match role:
         case "assistant":

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from ponder.text.effort import Budget
+from ponder.types import Effort
+
 if TYPE_CHECKING:
     from tests.serve.conftest import Live, Serve, Stepped
 
@@ -152,6 +155,23 @@ def test_whole_answers_among_clients_that_vanish(micro: Serve, live: Live) -> No
     for connection in bad:
         connection.close()
     assert idle(client, served.worker.sampler.scheduler)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_who_never_reads_holds_no_place_for_ever(serve: Serve, live: Live, path: str) -> None:
+    long = 1_500_000  # more than all buffers on the way hold
+    budgets = {effort: Budget(400, answer=2 * long) for effort in Effort}
+    served = serve(f"<|answer|>{'9' * long}<|end|>", budgets=budgets, most_requests=1, send_seconds=0.3)
+    client = live(served)
+    raw = json.dumps(BODY | {"n": 1, "input": "2+2?"}).encode()
+    with connect(client) as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        silent.sendall(post(path, len(raw)) + raw)
+        while "ponder_thinking 1.0" not in client.get("/metrics").text:
+            time.sleep(0.01)
+        assert client.post(CHAT, json=BODY | {"n": 1, "stop": "9"}).status_code == 429
+        assert idle(client), "its place is free, though it is still there"
+        assert client.post(CHAT, json=BODY | {"n": 1, "stop": "9", "stream": False}).status_code == 200
 
 
 @pytest.mark.slow

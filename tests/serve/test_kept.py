@@ -155,6 +155,22 @@ def test_input_items_come_in_pages(serve: Serve) -> None:
     assert served.get(f"{path}?after=msg_1").status_code == 404
 
 
+def test_ids_that_a_client_uses_twice_do_not_break_paging(serve: Serve) -> None:
+    served = serve()
+    turns = [{"role": "user", "content": f"turn {at}", "id": "msg_same"} for at in range(6)]
+    first = served.respond(turns[:3]).json()["id"]
+    id_ = served.respond(turns[3:], previous_response_id=first).json()["id"]
+    found, after = list[Any](), ""
+    for _ in range(9):
+        page = served.get(f"{RESPONSES}/{id_}/input_items?limit=2&order=asc{after}").json()
+        found += page["data"]
+        after = f"&after={page['last_id']}"
+        if not page["has_more"]:
+            break
+    texts = [item["content"][0]["text"] for item in found if item.get("role") == "user"]
+    assert texts == [f"turn {at}" for at in range(6)] and len({item["id"] for item in found}) == len(found)
+
+
 def test_items_can_be_named_by_their_ids(serve: Serve) -> None:
     heard = Heard()
     served = serve(heard)

@@ -1,5 +1,7 @@
 """The store by itself: whole rows, whatever kills whoever writes them."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -7,12 +9,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ponder.errors import ConfigError
 from ponder.serve.store import MIGRATIONS, Kept, Store
+
+if TYPE_CHECKING:
+    from tests.serve.conftest import Serve
 
 
 def kept(id: str, previous: str | None = None, owner: str = "") -> Kept:
@@ -58,6 +63,55 @@ def test_what_nobody_goes_on_from_is_forgotten_in_time(tmp_path: Path) -> None:
         run(store.finish(id_, {"id": id_}, []))
     assert run(store.sweep()) == 3 and run(store.find("a", "")) is None
     store.close()
+
+
+def test_what_is_too_old_is_not_found_before_it_is_swept() -> None:
+    store = Store(days=1)
+    for id_, previous in (("a", None), ("b", "a")):
+        run(store.begin(kept(id_, previous)))
+    assert run(store.find("b", "")) and run(store.conversation("b", ""))
+    store._base.execute("UPDATE responses SET used = used - 90000 WHERE id = 'a'")
+    assert run(store.find("a", "")), "one that is being written is not too old"
+    run(store.finish("a", {"id": "a"}, []))
+    assert run(store.find("a", "")) is None and run(store.conversation("b", "")) is None
+    assert run(store.find("b", "")) and run(store.sweep()) == 1
+    store.close()
+
+
+def test_a_file_is_written_ahead(tmp_path: Path) -> None:
+    store = Store(tmp_path / "file")
+    run(store.begin(kept("a")))
+    assert store._base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert (tmp_path / "file-wal").stat().st_size > 0
+    store.close()
+    assert (tmp_path / "file").read_bytes()[18:20] == b"\x02\x02", "SQLite's mark of such files"
+
+
+def test_a_server_sweeps_when_it_starts_and_again(serve: Serve) -> None:
+    served = serve(store=Store(days=1), sweep_seconds=0.02)
+    app: Any = served.app.app  # type: ignore[attr-defined]
+
+    async def left() -> int:
+        for _ in range(200):
+            (count,) = served.store._base.execute("SELECT count(*) FROM responses").fetchone()
+            if not count:
+                break
+            await asyncio.sleep(0.01)
+        return count
+
+    async def main() -> None:
+        old = "UPDATE responses SET used = used - 90000"
+        await served.store.begin(kept("a"))
+        await served.store.finish("a", {"id": "a"}, [])
+        served.store._base.execute(old)
+        async with app.router.lifespan_context(app):
+            assert await left() == 0
+            await served.store.begin(kept("b"))
+            await served.store.finish("b", {"id": "b"}, [])
+            served.store._base.execute(old)
+            assert await left() == 0
+
+    asyncio.run(main())
 
 
 def test_secrets_stay_with_the_file(tmp_path: Path) -> None:
