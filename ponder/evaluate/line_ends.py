@@ -22,7 +22,7 @@ class End(NamedTuple):
 
 
 def name_ends(figure: Any, panels: Sequence[tuple[Any, Sequence[End]]]) -> None:
-    """Write names beside the ends of each panel's lines; nothing that takes room may be drawn afterwards."""
+    """Write names beside the ends of each panel's lines; the figure is laid out here, with all that takes room."""
     written: list[tuple[Any, Sequence[End], list[Any]]] = []
     for axes, ends in panels:
         labels = [
@@ -42,7 +42,9 @@ def name_ends(figure: Any, panels: Sequence[tuple[Any, Sequence[End]]]) -> None:
             for end in ends
         ]
         written.append((axes, ends, labels))
-    figure.draw_without_rendering()  # only now it is known how far apart the ends are
+    # Only once all is laid out it is known how far apart the ends are; it stays so, which saves doing it again.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     point = 72 / figure.dpi
     for axes, ends, labels in written:
         box = axes.get_window_extent()

@@ -88,6 +88,26 @@ class TrainCurve:
         """The compute of each point."""
         return [one.kept.flop for one in self.points]
 
+    def to_json(self) -> dict[str, Any]:
+        """The curve as plain JSON values."""
+        return {
+            "task": self.task,
+            "fit": self.fit and {**self.fit._asdict(), "slope_interval": self.slope},
+            "points": [
+                {
+                    "round": one.kept.round,
+                    "sampled": one.kept.sampled,
+                    "flop": one.kept.flop,
+                    "n": one.point.n,
+                    "accuracy": round(one.point.accuracy, 5),
+                    "low": round(one.point.low, 5),
+                    "high": round(one.point.high, 5),
+                    "tokens": round(one.point.tokens, 1),
+                }
+                for one in self.points
+            ],
+        }
+
 
 class Before(NamedTuple):
     """A task at a run's start and end."""
@@ -159,26 +179,7 @@ class Practice:
         """All numbers as plain JSON values."""
         return {
             "run": str(self.history.folder),
-            "curves": [
-                {
-                    "task": curve.task,
-                    "fit": curve.fit and {**curve.fit._asdict(), "slope_interval": curve.slope},
-                    "points": [
-                        {
-                            "round": one.kept.round,
-                            "sampled": one.kept.sampled,
-                            "flop": one.kept.flop,
-                            "n": one.point.n,
-                            "accuracy": round(one.point.accuracy, 5),
-                            "low": round(one.point.low, 5),
-                            "high": round(one.point.high, 5),
-                            "tokens": round(one.point.tokens, 1),
-                        }
-                        for one in curve.points
-                    ],
-                }
-                for curve in self.curves
-            ],
+            "curves": [curve.to_json() for curve in self.curves],
             "gains": [one.to_json() for one in self.gains],
             "equal_tokens": [
                 {**one.gain.to_json(), "cut": round(one.cut, 5), "sentence": one.sentence} for one in self.equal
@@ -223,10 +224,11 @@ def train_curves(found: Sequence[Curve], kept: Sequence[Kept]) -> list[TrainCurv
     for curve in found:
         if curve.search == SINGLE and curve.setting.model in by_name:
             points.setdefault(curve.task, []).append(TrainPoint(by_name[curve.setting.model], curve.points[0]))
-    return [_train_curve(task, own) for task, own in sorted(points.items(), key=lambda item: item[0] != MEAN)]
+    return [train_curve(task, own) for task, own in sorted(points.items(), key=lambda item: item[0] != MEAN)]
 
 
-def _train_curve(task: str, points: Sequence[TrainPoint]) -> TrainCurve:
+def train_curve(task: str, points: Sequence[TrainPoint]) -> TrainCurve:
+    """The points in the order of rounds, with the fit of those that had any compute."""
     ordered = tuple(sorted(points, key=lambda one: one.kept.round))
     paid = [one for one in ordered if one.kept.flop > 0]
     if len(paid) < 3:

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from ponder.evaluate.examples import Example, Thinking
 from ponder.evaluate.habits import HabitsSummary, Share
 from ponder.evaluate.page import escaped, picture, table
 from ponder.evaluate.plots import DARK, LIGHT, train_figure
-from ponder.evaluate.practice import Practice, by_task
+from ponder.evaluate.practice import Practice, TrainCurve, by_task
 from ponder.evaluate.scaling import MEAN
+
+if TYPE_CHECKING:
+    from ponder.evaluate.pooled import Pooled  # needs numpy
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def practice_section(practice: Practice, prefix: str = "") -> Section:
     if practice.curves:
         light, dark = (train_figure(title, practice.curves, practice.entropy, theme) for theme in (LIGHT, DARK))
         pictures[f"{prefix}practice.png"] = light
-        parts += [picture(light, dark, title), _LEGEND, *_gains(practice), *_points(practice), *_fits(practice)]
+        parts += [picture(light, dark, title), _LEGEND, *_gains(practice), *_points(practice), *_fits(practice.curves)]
         commands.append(_command(practice))
     if practice.habits:
         parts += ["<h2>What thoughts contain, and whether it matters</h2>", _habits(practice.habits), _HABITS]
@@ -52,6 +56,29 @@ def practice_section(practice: Practice, prefix: str = "") -> Section:
     if practice.examples:
         parts += ["<h2>Thoughts before and after</h2>", *map(_example, practice.examples)]
     return Section(parts, commands, pictures)
+
+
+def pooled_section(found: "Pooled") -> Section:
+    """The part about several runs of one recipe together. Raises ConfigError without matplotlib."""
+    title = f"{len(found.runs)} runs, mean: accuracy against training compute"
+    light, dark = (train_figure(title, found.curves, found.entropy, theme) for theme in (LIGHT, DARK))
+    rows = [
+        [
+            one.task,
+            f"{100 * one.before:.1f} %",
+            f"{100 * one.after:.1f} %",
+            f"{100 * one.change:+.1f}",
+            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
+            f"{one.tokens[0]:,.0f}",
+            f"{one.tokens[1]:,.0f}",
+        ]
+        for one in found.brought
+    ]
+    titles = ["task", "before", "after", "points", "95 % interval", "tokens before", "after"]
+    parts = [f"<h2>{escaped(title)}</h2>", picture(light, dark, title)]
+    about = f"The mean of {', '.join(found.runs)}. Bands and intervals resample problems and runs together."
+    parts += [f'<p class="dim">{escaped(about)}</p>', table(titles, rows), *_fits(found.curves)]
+    return Section(parts, [], {"practice-pooled.png": light})
 
 
 def _command(practice: Practice) -> str:
@@ -105,7 +132,7 @@ def _points(practice: Practice) -> list[str]:
     return [f"<h2>Checkpoints, {escaped(named)}</h2>", table(titles, rows)]
 
 
-def _fits(practice: Practice) -> list[str]:
+def _fits(curves: Sequence[TrainCurve]) -> list[str]:
     rows = [
         [
             curve.task,
@@ -113,7 +140,7 @@ def _fits(practice: Practice) -> list[str]:
             f"{100 * curve.slope[0]:+.2f} to {100 * curve.slope[1]:+.2f}" if curve.slope else "–",
             "–" if curve.fit.r2 is None else f"{curve.fit.r2:.3f}",
         ]
-        for curve in practice.curves
+        for curve in curves
         if curve.fit
     ]
     titles = ["task", "points a doubling of compute", "95 % interval", "R²"]

@@ -6,17 +6,20 @@ One page that stands alone; all texts are escaped.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ponder.evaluate.claims import Claim, claims
 from ponder.evaluate.page import escaped, page, picture, table
 from ponder.evaluate.plots import DARK, LIGHT, Price, curve_figure, effort_figure
 from ponder.evaluate.practice import Practice
-from ponder.evaluate.practice_page import practice_section
+from ponder.evaluate.practice_page import pooled_section, practice_section
 from ponder.evaluate.records import Record
 from ponder.evaluate.run import BY_EFFORT, DIRECT, SINGLE
 from ponder.evaluate.scaling import COVERAGE, Curve, Point, Setting, by_effort, curves, difference
 from ponder.text.effort import AUTO, usual_width
+
+if TYPE_CHECKING:
+    from ponder.evaluate.pooled import Pooled
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Report:
     claims: Sequence[Claim]
     practices: Sequence[Practice]
     """What was measured of trainings on the way."""
+    pooled: "Pooled | None"
+    """The same of all of them together, where they differ by their seeds alone."""
     pictures: Mapping[str, bytes] = field(repr=False)
     """File names to PNGs."""
     page: str = field(repr=False)
@@ -43,6 +48,7 @@ class Report:
             "claims": [one.to_json() for one in self.claims],
             "price": {"prompt": self.price.prompt, "generated": self.price.generated},
             "practice": [one.to_json() for one in self.practices],
+            "pooled": self.pooled and self.pooled.to_json(),
             "commands": list(self.commands),
         }
 
@@ -59,8 +65,7 @@ def make_report(
     found, efforts, commands = curves(records), by_effort(records), _commands(records)
     claimed = claims(found, efforts)
     settings = list(dict.fromkeys(curve.setting for curve in [*found, *efforts]))
-    pictures: dict[str, bytes] = {}
-    parts: list[str] = []
+    together, pictures, parts = _pooled(practices)
     for practice in practices:
         section = practice_section(practice, prefix=f"{len(pictures)}-" if pictures else "")
         pictures |= section.pictures
@@ -83,7 +88,20 @@ def make_report(
     again = [*commands, *([command] if command else [])]
     parts += ["<h2>Commands</h2>", f"<pre>{escaped(chr(10).join(again))}</pre>"]
     whole = page(_heading(records, practices), _about(records), parts)
-    return Report(found, efforts, price, again, claimed, practices, pictures, whole)
+    return Report(found, efforts, price, again, claimed, practices, together, pictures, whole)
+
+
+def _pooled(practices: Sequence[Practice]) -> tuple["Pooled | None", dict[str, bytes], list[str]]:
+    """Several runs as one, its pictures and its part of the page; where they are too different, the reason alone."""
+    if len(practices) < 2:
+        return None, {}, []
+    from ponder.evaluate.pooled import apart, pooled  # needs numpy
+
+    if why := apart(practices):
+        return None, {}, [f'<p class="dim">{escaped(f"The runs are not pooled: {why}.")}</p>']
+    found = pooled(practices)
+    section = pooled_section(found)
+    return found, dict(section.pictures), list(section.parts)
 
 
 _LEGEND = (

@@ -4,6 +4,7 @@ A statistic that is a sum over problems is then one matrix product for all resam
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,21 @@ def spread(resampled: Numbers) -> tuple[float, float] | None:
     return percentiles(defined.tolist()) if 2 * len(defined) > len(resampled) else None
 
 
+class Resampled(NamedTuple):
+    """A statistic, and what it is in each resample."""
+
+    mean: float
+    resamples: Numbers
+
+
 def crossed(runs: Sequence[Values], *seed: str | int, times: int = RESAMPLES) -> Interval:
-    """The mean over tasks of values of problems, of several runs on the same problems, with its 95 % interval.
+    """The mean over tasks of values of problems, of several runs on the same problems, with its 95 % interval."""
+    told = crossed_resamples(runs, *seed, times=times)
+    return Interval(told.mean, *percentiles(told.resamples.tolist()))
+
+
+def crossed_resamples(runs: Sequence[Values], *seed: str | int, times: int = RESAMPLES) -> Resampled:
+    """The same with all resamples, which are paired where seed, tasks and the problems' order are the same.
 
     Problems are resampled within their tasks and runs among themselves, both at once (the pigeonhole bootstrap, Owen
     2007), so that it holds for other problems and for other seeds; of a single run, for other problems alone.
@@ -46,4 +60,4 @@ def crossed(runs: Sequence[Values], *seed: str | int, times: int = RESAMPLES) ->
         drawn = draws(len(names), task, *seed, times=times) / len(names)
         means.append(float(values_SP.mean()))
         resampled += ((chosen @ values_SP) * drawn).sum(axis=1) / len(tasks)
-    return Interval(sum(means) / len(means), *percentiles(resampled.tolist()))
+    return Resampled(sum(means) / len(means), resampled)
