@@ -40,6 +40,7 @@ TORCH = (
     "engine/store.py",
     "engine/chances.py",
     "engine/grammar.py",
+    "engine/graphs.py",
     "engine/rows.py",
     "engine/scheduler.py",
     "engine/form.py",

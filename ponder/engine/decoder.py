@@ -1,7 +1,8 @@
 """What computes: reads contexts, decodes the rows and draws their tokens.
 
-Torch does it for every network on every device. On a CPU a step of a small network is hundreds of tiny operations
-there; for our own networks kernels that are compiled for this processor do the same as one call (`native/`).
+Torch does it for every network on every device. But a step of a small network is hundreds of tiny operations there. For
+our own networks kernels that are compiled for this processor do the same as one call on a CPU (`native/`), and graphs
+of all operations are started as one on CUDA (`graphs.py`).
 """
 
 from collections.abc import Sequence
@@ -98,10 +99,14 @@ class TorchDecoder:
 
 
 def decoder_for(network: Causal, native: bool = True) -> Decoder:
-    """Compiled kernels where they can be used and are wanted, torch anywhere else; `why` says which and for what
-    reason."""
+    """Compiled kernels, or graphs on CUDA, where they can be used and are wanted, torch anywhere else; `why` says which
+    and for what reason."""
+    if native and isinstance(network, Network) and next(network.parameters()).device.type == "cuda":
+        from ponder.engine.graphs import GraphDecoder  # it is made of this one
+
+        return GraphDecoder(network)
     if reason := "they are not wanted" if not native else missing(network):
-        return TorchDecoder(network, f"torch, not compiled kernels: {reason}")
+        return TorchDecoder(network, f"torch, neither compiled kernels nor graphs: {reason}")
     from ponder.engine.native.decoder import NativeDecoder  # the compiler takes half a second to import
 
     assert isinstance(network, Network)

@@ -7,6 +7,7 @@ and every layer (`benchmarks/engine.py` measures both).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -47,11 +48,7 @@ class Slots:
         """How often a row has joined, left or moved."""
         self.spots: list[Spot | None] = []
         """Of each row's prompt; None where it stands in the slot with the rest."""
-        self._layers: list[tuple[Tensor, Tensor]] = []
-        """Keys and values of each layer, (S * K, T, D)."""
-        self._at = self.lengths, self.lengths
-        """Where each head's new token goes: (S * K,) twice."""
-        self._parts: list[tuple[slice, int, Tensor]] = []
+        self._standing = Standing(self.keys, self.values, (self.lengths, self.lengths), (), ())
         self._looks: list[Look] = []
         self._looked = -1
         """At how many changes these looks were made."""
@@ -145,42 +142,57 @@ class Slots:
         self.reserve(self.rows, int(self.lengths.max()) + 1)
 
     def prepare(self) -> None:
-        """Before a step as an `Attend`: room for its tokens, each part's heads of rows, its last column, and the mask
-        of each row's own columns."""
+        """Before a step as an `Attend`: room for its tokens, and where all rows stand."""
         self.grow()
         lengths, heads = self.lengths.tolist(), self.keys.shape[2]
-        self._layers = list(zip(self.keys.flatten(1, 2), self.values.flatten(1, 2), strict=True))
         at = self.lengths if heads == 1 else self.lengths.repeat_interleave(heads)
-        self._at = torch.arange(len(at), device=at.device), at
         size = -(-self.rows // (PARTS if self.rows >= PARTS * SMALLEST_PART else 1))
-        self._parts = []
+        parts: list[tuple[slice, int, Tensor]] = []
         for start in range(0, self.rows, size):
             part = slice(start, min(start + size, self.rows))
             end = max(lengths[part]) + 1
             beyond = torch.arange(end, device=self.lengths.device) > self.lengths[part, None]
-            mask = torch.zeros(beyond.shape, device=beyond.device).masked_fill(beyond, -torch.inf)
+            mask = torch.zeros(beyond.shape, dtype=self.keys.dtype, device=beyond.device).masked_fill(
+                beyond, -torch.inf
+            )
             mask = mask.repeat_interleave(heads, dim=0)[:, None]
-            self._parts.append((slice(part.start * heads, part.stop * heads), end, mask))
+            parts.append((slice(part.start * heads, part.stop * heads), end, mask))
         if self._looked != self.changes:
             self._looks, self._looked = self.prompts.looks(self.spots), self.changes
+        heads_of = torch.arange(len(at), device=at.device), at
+        self._standing = Standing(self.keys.flatten(1, 2), self.values.flatten(1, 2), heads_of, parts, self._looks)
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Keep each row's new token and look at all of the row's tokens."""
-        (S, _, H, D), (k, v), looks = queries.shape, self._layers[layer], self._looks
-        k.index_put_(self._at, keys.reshape(-1, D).to(k.dtype))
-        v.index_put_(self._at, values.reshape(-1, D).to(v.dtype))
-        # The heads that share keys are one row's queries at the same place: so they are read once for all of them.
-        q = queries.reshape(len(k), -1, D)
-        parts = [attention(q[part], k[part, :end], v[part, :end], mask, bool(looks)) for part, end, mask in self._parts]
-        own = (torch.cat([found for found, _ in parts]) if len(parts) > 1 else parts[0][0]).view(S, 1, H, D)
-        if not looks:
-            return own
-        sums = torch.cat([one for _, one in parts if one is not None]).view(S, H)
-        return self._merged(layer, queries[:, 0], own[:, 0], sums, looks)
+        return self._standing(layer, queries, keys, values)
 
-    def _merged(self, layer: int, queries: Tensor, own: Tensor, sums: Tensor, looks: Sequence[Look]) -> Tensor:
-        """What rows found among their own tokens, together with what they find in their prompts, (S, 1, H, D)."""
-        theirs, their_sums = torch.zeros_like(own), torch.full_like(sums, -torch.inf)
-        for look in looks:
-            theirs[look.rows], their_sums[look.rows] = look(layer, queries)
-        return torch.lerp(theirs, own, (sums - their_sums).sigmoid()[..., None].to(own.dtype))[:, None]
+
+@dataclass(frozen=True)
+class Standing:
+    """Where all rows stand while one token of each goes through the network: its `Attend`."""
+
+    keys: Tensor
+    values: Tensor
+    """(L, S * K, T, D)"""
+    at: tuple[Tensor, Tensor]
+    """Where each head's new token goes: (S * K,) twice."""
+    parts: Sequence[tuple[slice, int, Tensor]]
+    """Of the heads of rows that attention takes together, their last column, and the mask of each row's own columns."""
+    looks: Sequence[Look]
+
+    def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Keep each row's new token and look at all of the row's tokens."""
+        (S, _, H, D), k, v = queries.shape, self.keys[layer], self.values[layer]
+        k.index_put_(self.at, keys.reshape(-1, D).to(k.dtype))
+        v.index_put_(self.at, values.reshape(-1, D).to(v.dtype))
+        # The heads that share keys are one row's queries at the same place: so they are read once for all of them.
+        q, looking = queries.reshape(len(k), -1, D), bool(self.looks)
+        found = [attention(q[part], k[part, :end], v[part, :end], mask, looking) for part, end, mask in self.parts]
+        own = (torch.cat([one for one, _ in found]) if len(found) > 1 else found[0][0]).view(S, H, D)
+        if looking:
+            sums = torch.cat([one for _, one in found if one is not None]).view(S, H)
+            for look in self.looks:  # a row has one prompt at most
+                theirs, their_sums = look(layer, queries[:, 0])
+                share = (sums[look.rows] - their_sums).sigmoid()[..., None].to(own.dtype)
+                own[look.rows] = torch.lerp(theirs, own[look.rows], share)
+        return own[:, None]

@@ -49,7 +49,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, sums:
 
 
 @dataclass(eq=False)
-class _Shelf:
+class Shelf:
     """Prompts of like lengths, (L, P, K, T, D)."""
 
     keys: Tensor
@@ -70,19 +70,21 @@ class _Shelf:
 
 @dataclass(frozen=True)
 class Look:
-    """All rows that share prompts of one shelf."""
+    """The rows that share prompts of one shelf."""
 
-    shelf: _Shelf
+    shelf: Shelf
     count: int
     """So many prompts, from the first on, are read; those without rows in vain."""
-    rows: Tensor
-    """(n,)"""
+    rows: Tensor | slice
+    """(n,), or all of them."""
     at: Tensor
     """(n,), each row's prompt times `most`, plus its rank among that prompt's rows."""
     most: int
     """Most rows of one prompt."""
     mask: Tensor
     """(P * K, 1, T)"""
+    inside: Tensor | None = None
+    """(n,), which of the rows do share one, where others are among them."""
 
     def __call__(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor]:
         """For queries (S, H, D) of all rows, what `rows` find in their prompts: (n, H, D), and the sums (n, H)."""
@@ -96,7 +98,8 @@ class Look:
         found, sums = attention(q, k, v, self.mask, True)
         assert sums is not None
         found = found.view(P, K, self.most, H // K, D).transpose(1, 2).reshape(-1, H, D)
-        return found[self.at], sums.view(P, K, self.most, H // K).transpose(1, 2).reshape(-1, H)[self.at]
+        sums = sums.view(P, K, self.most, H // K).transpose(1, 2).reshape(-1, H)[self.at]
+        return found[self.at], sums if self.inside is None else sums.masked_fill(~self.inside[:, None], -torch.inf)
 
 
 class Prompts:
@@ -105,7 +108,7 @@ class Prompts:
     def __init__(self, shape: Sizes, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self._size = shape.num_hidden_layers, shape.num_key_value_heads, shape.head_dim
         self._device, self._dtype = device, dtype
-        self._shelves: dict[int, _Shelf] = {}
+        self._shelves: dict[int, Shelf] = {}
         self._spots: dict[tuple[int, ...], Spot] = {}
 
     @property
@@ -208,7 +211,7 @@ class Prompts:
             if (rows := [(row, spot.number) for row, spot in enumerate(spots) if spot and spot.columns == columns])
         ]
 
-    def _look(self, columns: int, shelf: _Shelf, rows: list[tuple[int, int]]) -> Look:
+    def _look(self, columns: int, shelf: Shelf, rows: list[tuple[int, int]]) -> Look:
         ranks = [0] * len(shelf.users)
         at: list[tuple[int, int]] = []
         for _, number in rows:
@@ -228,10 +231,10 @@ class Prompts:
             mask=mask.repeat_interleave(self._size[1], dim=0)[:, None],
         )
 
-    def _new_shelf(self, columns: int) -> _Shelf:
+    def _new_shelf(self, columns: int) -> Shelf:
         layers, heads, dim = self._size
         keys, values = torch.zeros(2, layers, 0, heads, columns, dim, dtype=self._dtype, device=self._device)
-        self._shelves[columns] = _Shelf(keys, values)
+        self._shelves[columns] = Shelf(keys, values)
         return self._shelves[columns]
 
 
