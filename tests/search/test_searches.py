@@ -65,20 +65,54 @@ def test_equal_seeds_give_equal_trees_whatever_is_faster(puzzle, name, budget, s
     assert quick.tree == slow.tree and quick == slow
 
 
-@pytest.mark.parametrize("name", ["best_of_n", "weighted_vote", "adaptive", "mcts", "dvts"])
+GROWING = tuple(name for name in SEARCHES if name != "beam")
+"""What these do with less budget is a part of what they do with more; a beam's places go to others when there are more
+candidates, so for a beam it holds only on the whole (below)."""
+FAITHFUL = ("direct", "single", "best_of_n", "weighted_vote", "adaptive", "mcts", "dvts")
+"""What is rated right in the end is what these choose wherever they have reached it. Not so by nature: majority, which
+asks no rater; the votes by validity, which is not rightness; and revise, whose last answer counts."""
+
+
+def grown(puzzle, name, count, width, seed):
+    """A search with so much budget and the exact rater, and the nodes that it searched.
+
+    What mcts thinks through only because nothing has been answered yet is no part of its search.
+    """
+    samples, wide = (3 * count, count) if name == "dvts" else (count, width)
+    found = puzzle.search(name, samples, wide, seed=seed, rater=puzzle.Oracle() if name in RATED else None)
+    nodes = puzzle.nodes(found)
+    return found, [node for node in nodes if name != "mcts" or node.parent is None or nodes[node.parent].visits]
+
+
+@pytest.mark.parametrize("name", GROWING)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 10**9))
 @settings(max_examples=25)
 def test_more_budget_never_lowers_the_best_rating(puzzle, name, times, width, seed):
-    """These searches do what they would have done with less, and then more."""
     scores = []
     for count in (times, times + 1, 2 * times):
-        samples, wide = (3 * count, count) if name == "dvts" else (count, width)
-        found = puzzle.search(name, samples, wide, seed=seed, rater=puzzle.Oracle())
-        nodes = puzzle.nodes(found)
-        # What is thought through only because nothing has been answered is no part of the search.
-        searched = [node for node in nodes if name != "mcts" or node.parent is None or nodes[node.parent].visits]
-        scores.append(max(node.rating.value for node in searched if node.rating))
+        _, nodes = grown(puzzle, name, count, width, seed)
+        scores.append(max(node.rating.value for node in nodes if node.rating))
     assert scores == sorted(scores)
+
+
+@pytest.mark.parametrize("name", FAITHFUL)
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 10**9))
+@settings(max_examples=25)
+def test_more_budget_never_lowers_the_score_of_the_answer(puzzle, name, times, width, seed):
+    """With an exact rater, an answer that was right stays right."""
+    scores = []
+    for count in (times, times + 1, 2 * times):
+        found, nodes = grown(puzzle, name, count, width, seed)
+        if any(node.answer is not None for node in nodes):
+            scores.append(int(found.answer) >= puzzle.GOAL)
+    assert scores == sorted(scores)
+
+
+def test_a_majority_may_lose_a_right_answer_with_more_chains(puzzle):
+    """Most ways of the puzzle are wrong, and a vote that asks no rater goes with them."""
+    few, many = ([puzzle.search("majority", count, seed=seed) for seed in range(60)] for count in (1, 8))
+    lost = [int(one.answer) >= puzzle.GOAL > int(more.answer) for one, more in zip(few, many, strict=True)]
+    assert any(lost)
 
 
 def test_a_wider_beam_is_better_on_the_whole(puzzle):
