@@ -144,6 +144,10 @@ class RemoteSampler:
         body |= self._drawn(most, sampling) | ({"logprobs": 1} if self.endpoint.logprobs else {})
         reply = await self._server.ask(body, _TextReply)
         choice = reply.choices[0]
+        if self.endpoint.logprobs and choice.logprobs is None:
+            raise SamplerError(
+                f"{self._server.who} sent no log-probabilities, though it was asked: do without (logprobs=False)"
+            )
         if prefix.answering:
             return _answer(choice, reply.usage, dialect, limit)
         if dialect.folds:

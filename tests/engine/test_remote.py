@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.peers.client import python_of
 from ponder.cli import main
 from ponder.engine.endpoint import Endpoint, Kind
 from ponder.engine.remote import RemoteSampler
@@ -203,6 +203,12 @@ def test_log_probabilities_come_without_ids(
     (found,) = extend(remote(stub, logprobs=True), Prefix(ASKED, Effort.LOW, answering=True))
     assert (found.segment.logprobs, found.segment.generated) == (wanted, ())
     assert stub.asked[0]["logprobs"] == 1
+
+
+def test_log_probabilities_that_were_asked_for_are_not_silently_missing(stub: Stub, reply: type[Reply]) -> None:
+    stub.reply = completions(reply, model)
+    with pytest.raises(SamplerError, match="sent no log-probabilities, though it was asked: do without"):
+        extend(remote(stub, logprobs=True), Prefix(ASKED, Effort.LOW, answering=True))
 
 
 def test_tokens_are_the_servers_or_it_is_an_error(stub: Stub, reply: type[Reply]) -> None:
@@ -405,12 +411,11 @@ def test_bad_upstreams_are_one_sentence(capsys: pytest.CaptureFixture[str], opti
     assert part in said and said.count("\n") == 1
 
 
-# A server that we did not write: `transformers serve`.
-# It needs fastapi, uvicorn, openai and accelerate, which this project does not. By hand, or for this test:
-#   python -m venv /tmp/serve && /tmp/serve/bin/pip install 'transformers[serving]' torch
-#   PONDER_SERVE_PYTHON=/tmp/serve/bin/python pytest -m slow tests/engine/test_remote.py
+# A server that we did not write: `transformers serve`, from the environment of the benchmarks' peers:
+#   python -m benchmarks.peers.setup transformers && pytest -m slow tests/engine/test_remote.py
+# PONDER_SERVE_PYTHON names another python that has transformers[serving].
 
-SERVE_PYTHON = os.environ.get("PONDER_SERVE_PYTHON", sys.executable)
+SERVE_PYTHON = os.environ.get("PONDER_SERVE_PYTHON", str(python_of("transformers")))
 MINI = Path(__file__).parents[2] / "models" / "ponder-mini"
 
 
@@ -421,8 +426,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     That server always leaves special tokens out of its text, so in this copy the markers of blocks are not special.
     """
     needs = "import accelerate, fastapi, openai, uvicorn"
-    if not MINI.is_dir() or subprocess.run([SERVE_PYTHON, "-c", needs], capture_output=True).returncode:
-        pytest.skip(f"{SERVE_PYTHON} lacks transformers[serving]: set PONDER_SERVE_PYTHON to a python that has it")
+    if not Path(SERVE_PYTHON).exists() or subprocess.run([SERVE_PYTHON, "-c", needs], capture_output=True).returncode:
+        pytest.skip(f"{SERVE_PYTHON} lacks transformers[serving]: run `python -m benchmarks.peers.setup transformers`")
     folder = tmp_path_factory.mktemp("served") / "mini"
     shutil.copytree(MINI, folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
@@ -459,6 +464,9 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     raise AssertionError("transformers serve did not come up")
 
 
+QUESTIONS = [(Message("user", f"What is {a} × {b}?"),) for a, b in ((347, 28), (61, 902), (555, 44))]
+
+
 @pytest.mark.slow
 def test_ponder_mini_on_a_server_of_others_thinks_as_it_does_here(
     served: tuple[str, Path], capsys: pytest.CaptureFixture[str]
@@ -467,17 +475,49 @@ def test_ponder_mini_on_a_server_of_others_thinks_as_it_does_here(
     from ponder.model.checkpoint import load_checkpoint
 
     url, folder = served
-    assert main(["think", "What is 347 × 28?", "--upstream", url, "--upstream-model", str(folder)]) == 0
-    assert capsys.readouterr().out == "9716\n"
-    sampler = RemoteSampler(Endpoint(url=url, model=str(folder)))
-    requests = [Request((Message("user", f"What is {a} × {b}?"),)) for a, b in ((347, 28), (61, 902), (555, 44))]
+    requests = [Request(question) for question in QUESTIONS]
     here = think(requests, LocalSampler(load_checkpoint(MINI)))
-    there = think(requests, sampler)
+    there = think(requests, RemoteSampler(Endpoint(url=url, model=str(folder))))
     for one, other in zip(here, there, strict=True):
         assert (one.blocks, one.answer, one.ended) == (other.blocks, other.answer, other.ended)
         assert one.tokens.prompt == other.tokens.prompt
         total, told = one.tokens.thinking + one.tokens.answer, other.tokens.thinking + other.tokens.answer
         assert total == told
+    assert any(one.blocks for one in here) and all(one.answer for one in here)
+    assert main(["think", QUESTIONS[0][0].content, "--upstream", url, "--upstream-model", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{here[0].answer}\n"
+
+
+@pytest.mark.slow
+def test_a_server_of_others_samples_by_its_seed(served: tuple[str, Path]) -> None:
+    url, folder = served
+    sampler = RemoteSampler(Endpoint(url=url, model=str(folder), concurrency=1))  # it has one generator for all
+
+    def drawn(seed: int) -> tuple[Any, ...]:
+        (found,) = extend(sampler, Prefix(QUESTIONS[0], Effort.MEDIUM), PLENTY, Sampling(1.3, 0.95, seed))
+        assert found.spent and found.spent.thinking > 3 and found.spent.prompt > 3
+        return found.block, found.answer, found.spent
+
+    assert drawn(1) == drawn(1)
+    assert len({drawn(seed) for seed in range(4)}) > 1
+
+
+@pytest.mark.slow
+def test_a_server_of_others_is_reached_over_chat(served: tuple[str, Path]) -> None:
+    url, folder = served
+    sampler = RemoteSampler(Endpoint(url=url, model=str(folder), kind=Kind.CHAT, dialect="think_tags"))
+    here = think([Request(QUESTIONS[0])], RemoteSampler(Endpoint(url=url, model=str(folder))))[0]
+    (found,) = think([Request(QUESTIONS[0])], sampler)
+    # Its template and its parser know no blocks: they come as the text that they are.
+    assert found.ended is Ended.ANSWERED and found.answer.endswith(f"{ANSWER}{here.answer}")
+    assert found.tokens.prompt == here.tokens.prompt and found.tokens.answer > 0
+
+
+@pytest.mark.slow
+def test_log_probabilities_that_a_server_of_others_does_not_have_are_an_error(served: tuple[str, Path]) -> None:
+    url, folder = served
+    with pytest.raises(SamplerError, match="sent no log-probabilities"):
+        think([Request(ASKED)], RemoteSampler(Endpoint(url=url, model=str(folder), logprobs=True)))
 
 
 @pytest.mark.slow
