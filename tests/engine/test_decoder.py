@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from ponder.engine.decoder import Decoder, decoder_for
 from ponder.engine.grammar import Grammar
 from ponder.engine.kv_cache import Slots
+from ponder.engine.native.decoder import LONGEST_REST, REST, Company, NativeDecoder
 from ponder.engine.rows import Begun, Rows
 from ponder.engine.spans import empty_span, token_bytes
 from ponder.errors import SamplerError
@@ -111,6 +113,42 @@ def test_a_row_has_the_same_bits_in_any_company_and_any_number_of_threads(monkey
     threaded = passes(decoder, contexts, 8)
     for found in (other_split, threaded):
         assert all(torch.equal(one, two) for one, two in zip(found, whole, strict=True))
+
+
+def test_a_helper_shares_in_passes_of_few_rows_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ponder.engine.native.decoder.WORTH_A_HELPER", 0)
+    monkeypatch.setattr("ponder.engine.native.decoder._company", Company(next_rest=0))
+
+    def two() -> int:
+        time.sleep(1e-4)  # so that the helper has time to come
+        return 2
+
+    for kind, vocabulary in (("qwen3", 93), ("qwen2", 1100)):
+        network = network_of(model_type=kind, vocab_size=vocabulary, intermediate_size=96)
+        contexts, helped = contexts_of(3), 0
+        monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+        wanted = passes(decoder_for(network), contexts, 8, steps=60)
+        monkeypatch.setattr("torch.get_num_threads", two)
+        for _ in range(50):
+            decoder = decoder_for(network)
+            assert isinstance(decoder, NativeDecoder)
+            assert all(map(torch.equal, passes(decoder, contexts, 8, steps=60), wanted))
+            helped += decoder.helped
+            if helped > 100:
+                break
+        assert helped > 0
+
+
+def test_where_a_helper_is_late_passes_are_made_alone_for_longer_and_longer() -> None:
+    company = Company()
+    for rest in (REST, 2 * REST, 4 * REST):
+        assert company.wanted()
+        company.told(stalled=True)
+        assert [company.wanted() for _ in range(rest)] == [False] * (rest - 1) + [True]
+    for _ in range(LONGEST_REST):
+        company.told(stalled=False)
+    company.told(stalled=True)
+    assert [company.wanted() for _ in range(REST)].count(False) == REST - 1
 
 
 def test_weights_that_change_or_move_are_seen_and_others_refused() -> None:

@@ -3,8 +3,9 @@
 import contextlib
 import threading
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from ponder.engine.decoder import Drawn, missing
 from ponder.engine.grammar import AT, PLACES, Grammar
 from ponder.engine.kv_cache import Slots
-from ponder.engine.native import drawing, passes
+from ponder.engine.native import drawing, pair, passes
 from ponder.engine.native.compiling import LANES
 from ponder.engine.native.products import FLOAT
 from ponder.engine.rows import Rows
@@ -27,6 +28,11 @@ POSITIONS = 256
 """By so many the table of cosines and sines grows."""
 SHARE = LANES // 2
 """Lanes by which threads share them out: a product of fewer costs as much."""
+WORTH_A_HELPER = 2**19
+"""Weights of a network whose passes two threads share where their lanes are too few to be shared out."""
+REST, LONGEST_REST = 64, 8192
+"""Passes that are made alone after one in which a helper was waited for in vain: twice as many after each such pass,
+and as few as at first again after as many shared ones."""
 MARKS = [AT[place] for place in (Place.BETWEEN, Place.ANSWER, Place.SUMMARY, Place.DONE)]
 LAYER = (
     "input_layernorm.weight",
@@ -57,6 +63,34 @@ _alone = _Alone()
 
 
 @dataclass(eq=False)
+class Company:
+    """Whether other programs leave this process two cores: found out by trying."""
+
+    rest: int = 0
+    """Passes that are still made alone."""
+    next_rest: int = REST
+    shared: int = 0
+    """Passes that went well since the last one that did not."""
+
+    def wanted(self) -> bool:
+        """Whether the next pass is for two."""
+        self.rest -= self.rest > 0
+        return not self.rest
+
+    def told(self, stalled: bool) -> None:
+        """How a shared pass went."""
+        if stalled:
+            self.rest, self.next_rest = self.next_rest, min(2 * self.next_rest, LONGEST_REST)
+            self.shared = 0
+        else:
+            self.shared += 1
+            self.next_rest = REST if self.shared >= LONGEST_REST else self.next_rest
+
+
+_company = Company()
+
+
+@dataclass(eq=False)
 class NativeDecoder:
     """One of our networks on a CPU, in float32; the weights are read where the trainer changes them."""
 
@@ -75,8 +109,11 @@ class NativeDecoder:
         heads, kv_heads, dim = shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
         size = (shape.hidden_size, heads, kv_heads, dim, shape.intermediate_size)
         self._sizes = np.array([*size, shape.vocab_size])
-        self._work, self._group = passes.scratch_size(*size), heads // kv_heads
+        self._work, self._mine = passes.scratch_size(*size), passes.CHUNK * shape.hidden_size
+        self._group = heads // kv_heads
+        self._worth_a_helper = sum(one.numel() for one in named.values()) >= WORTH_A_HELPER
         self._rooms, self._threads = list[_Room](), ThreadPoolExecutor(thread_name_prefix="decoder")
+        self._helper: _Helper | None = None
         self._most: int | None = None
         """Threads that there are for kernels while torch has one."""
         self._standing: tuple[Slots | None, int, int] = (None, 0, 0)
@@ -177,24 +214,47 @@ class NativeDecoder:
 
     def run(self, lanes: Any) -> None:
         """All lanes through the network, shared out among threads where there are enough of them."""
-        most, half = int(lanes[:, passes.POSITION].max()) + 1, self.network.shape.head_dim // 2
-        if most > len(self._table):
-            positions = torch.arange(-(-most // POSITIONS) * POSITIONS)
+        tokens, half = int(lanes[:, passes.POSITION].max()) + 1, self.network.shape.head_dim // 2
+        if tokens > len(self._table):
+            positions = torch.arange(-(-tokens // POSITIONS) * POSITIONS)
             cos, sin = (turn[0, :, 0] for turn in self.network.turn(positions[None]))
             self._table = torch.cat((cos[:, :half], sin[:, half:]), dim=1)
-        parts = _parts(lanes[:, passes.KEYS], min(self._most or torch.get_num_threads(), -(-len(lanes) // SHARE)))
-        while len(self._rooms) < len(parts):
-            self._rooms.append(_Room(torch.zeros(self._work), torch.zeros(self._group, 0)))
+        most = self._most or torch.get_num_threads()
+        parts = _parts(lanes[:, passes.KEYS], min(most, -(-len(lanes) // SHARE)))
+        while len(self._rooms) < max(2, len(parts)):
+            self._rooms.append(_Room(torch.zeros(self._work), torch.zeros(self._mine), torch.zeros(self._group, 0)))
         layers, ends, eps = *self._where(), self.network.shape.rms_norm_eps
-
+        if len(parts) == 1 and most > 1 and self._worth_a_helper and _company.wanted():
+            self._run_by_two(lanes, layers, ends, eps)
+            return
         works = [
-            (lanes[part], layers, ends, self._sizes, eps, self._table.data_ptr(), *room.places(len(self._table)))
+            (lanes[part], layers, ends, self._sizes, eps, self._table.data_ptr(), *room.places(len(self._table)), 0)
             for part, room in zip(parts, self._rooms, strict=False)
         ]
         others = [self._threads.submit(passes.run, *work) for work in works[1:]]
         passes.run(*works[0])
         for other in others:
             other.result()
+
+    def _run_by_two(self, lanes: Any, layers: Any, ends: Any, eps: float) -> None:
+        """All lanes through the network, and a helper shares in each product as soon as it is awake."""
+        first, second = (room.places(len(self._table)) for room in self._rooms[:2])
+        given, helper = (lanes, layers, ends), self._helper
+        if helper and helper.future.done():
+            helper.future.result()
+        if helper is None or helper.future.done() or not all(map(is_, helper.given, given)):
+            shared = np.zeros(pair.PLACES * pair.APART, np.int64)
+            future = self._threads.submit(passes.help, *given, self._sizes, eps, first[0], second[1], shared)
+            self._helper = helper = _Helper(future, given, shared)
+        passes.run(*given, self._sizes, eps, self._table.data_ptr(), *first, helper.shared.ctypes.data)
+        stalls = int(helper.shared[pair.STALLS * pair.APART])
+        _company.told(stalls > helper.stalls)
+        helper.stalls = stalls
+
+    @property
+    def helped(self) -> int:
+        """Turns of passes that the last helper has shared."""
+        return int(self._helper.shared[pair.TURN * pair.APART]) if self._helper else 0
 
     def _where(self) -> tuple[Any, Any]:
         """The addresses of the layers' weights, and of the others; they change where weights move to shared memory."""
@@ -208,17 +268,29 @@ class NativeDecoder:
 
 
 @dataclass
+class _Helper:
+    """A thread that shares in passes of these lanes and weights, while it stays."""
+
+    future: "Future[None]"
+    given: tuple[Any, Any, Any]
+    shared: Any
+    stalls: int = 0
+    """Meetings so far that it was late for."""
+
+
+@dataclass
 class _Room:
     """What one thread works with."""
 
     scratch: Tensor
+    mine: Tensor
     scores: Tensor
 
-    def places(self, tokens: int) -> tuple[int, int, int]:
+    def places(self, tokens: int) -> tuple[int, int, int, int]:
         """Their addresses, and the scores of one query, for rows of at most so many tokens."""
         if self.scores.shape[1] < tokens + passes.SLACK:
             self.scores = torch.zeros(len(self.scores), tokens + passes.SLACK)
-        return self.scratch.data_ptr(), self.scores.data_ptr(), self.scores.shape[1]
+        return self.scratch.data_ptr(), self.mine.data_ptr(), self.scores.data_ptr(), self.scores.shape[1]
 
 
 def _parts(keys: Any, most: int) -> list[slice]:

@@ -8,6 +8,22 @@ import math
 from typing import Any
 
 from ponder.engine.native.compiling import LANES, entry, kernel
+from ponder.engine.native.pair import (
+    SECOND,
+    START,
+    STATE,
+    STEP,
+    THERE,
+    TURN,
+    first_of,
+    last_of,
+    look,
+    meet,
+    offer,
+    part_again,
+    tell,
+    wait,
+)
 from ponder.engine.native.products import FLOAT, fill, multiply, place
 from ponder.engine.native.vectors import HALF, exponentials, gate, get, norm, put, rotate, scores, weighed
 
@@ -33,7 +49,7 @@ _NARROW_PAIR, _NARROW = weighed(2, HALF), weighed(1, HALF)
 
 def scratch_size(hidden: int, heads: int, kv_heads: int, dim: int, inner: int) -> int:
     """Numbers that a pass works with, apart from scores."""
-    return CHUNK * (3 * hidden + (2 * heads + 2 * kv_heads + 1) * dim + 3 * inner + SLICE) + 2 * heads * dim
+    return CHUNK * (2 * hidden + (2 * heads + 2 * kv_heads + 1) * dim + 3 * inner + SLICE) + 2 * heads * dim
 
 
 @kernel
@@ -157,8 +173,8 @@ def _begin(lanes: Any, embedding: int, hidden: int, x: int, dim: int, table: int
 
 
 @kernel
-def _end(lanes: Any, head: int, hidden: int, vocabulary: int, x: int, picked: int, out: int):
-    """What the trunk ends with, and the logits, of the lanes that ask for them; `x` is normed."""
+def _pick(lanes: Any, hidden: int, x: int, picked: int) -> int:
+    """Puts what the trunk ends with, of the lanes that ask for logits, side by side; returns how many they are."""
     asked = 0
     for lane in range(len(lanes)):
         if lanes[lane, LOGITS]:
@@ -168,60 +184,128 @@ def _end(lanes: Any, head: int, hidden: int, vocabulary: int, x: int, picked: in
                 put(to, LANES * number, value)
                 put(lanes[lane, HIDDEN], number, value)
             asked += 1
-    for start in range(0, vocabulary, SLICE):
-        rows = min(SLICE, vocabulary - start)
-        fill(out, rows, asked, 0)
-        multiply(head + FLOAT * hidden * start, rows, hidden, picked, out, asked)
-        number = 0
-        for lane in range(len(lanes)):
-            if lanes[lane, LOGITS]:
-                at = place(out, rows, number)
-                for row in range(rows):
-                    put(lanes[lane, LOGITS], start + row, get(at, LANES * row))
-                number += 1
+    return asked
 
 
 @kernel
-def _chunk(lanes: Any, layers: Any, ends: Any, sizes: Any, eps: float, table: int, scratch: int, work: int, apart: int):
+def _hand_out(lanes: Any, rows: int, out: int, start: int):
+    """Writes logits `start` to `start + rows` to the lanes that ask for them."""
+    number = 0
+    for lane in range(len(lanes)):
+        if lanes[lane, LOGITS]:
+            at = place(out, rows, number)
+            for row in range(rows):
+                put(lanes[lane, LOGITS], start + row, get(at, LANES * row))
+            number += 1
+
+
+@kernel
+def _product(weight: int, rows: int, count: int, inputs: int, outputs: int, lanes: int, bias: int, side: int):
+    """This side's rows of a product, from a bias or from nothing."""
+    first, last = first_of(rows, side), last_of(rows, side)
+    fill(outputs, rows, lanes, bias, first, last)
+    multiply(weight, rows, count, inputs, outputs, lanes, first, last)
+
+
+@kernel
+def _layer(lanes: Any, layer: int, part: Any, sizes: Any, eps: float, scratch: int, mine: int, work: int, apart: int,
+           side: int, shared: int):  # fmt: skip
+    """One layer, or this side's part of it."""
     hidden, heads, kv_heads, dim, inner = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-    count, all_heads, unit = len(lanes), heads + 2 * kv_heads, FLOAT * CHUNK
-    x = scratch
-    y = x + unit * hidden
-    picked = y + unit * hidden
+    x, _, qkv, found, turns, both, act, _, single = _rooms(sizes, scratch)
+    count, rows = len(lanes), (heads + 2 * kv_heads) * dim
+    _norms(x, part[IN_NORM], mine, hidden, count, eps)
+    _product(part[QKV], rows, hidden, mine, qkv, count, part[QKV_BIAS], side)
+    meet(shared, side)
+    if side != SECOND:  # of few rows it takes little time
+        _attention(lanes, layer, part, sizes, eps, turns, qkv, found, work, single, apart)
+    meet(shared, side)
+    multiply(part[OUT], hidden, heads * dim, found, x, count, first_of(hidden, side), last_of(hidden, side))
+    meet(shared, side)
+    _norms(x, part[POST_NORM], mine, hidden, count, eps)
+    first, last = first_of(inner, side), last_of(inner, side)
+    for start in (0, inner):
+        fill(both, 2 * inner, count, 0, start + first, start + last)
+        multiply(part[GATE_UP], 2 * inner, hidden, mine, both, count, start + first, start + last)
+    for block in range((count + LANES - 1) // LANES):
+        gates = both + FLOAT * LANES * (2 * inner * block + first)
+        gate(gates, gates + FLOAT * LANES * inner, act + FLOAT * LANES * (inner * block + first), last - first)
+    meet(shared, side)
+    multiply(part[DOWN], hidden, inner, act, x, count, first_of(hidden, side), last_of(hidden, side))
+    part_again(shared, side)
+
+
+@kernel
+def _logits(lanes: Any, ends: Any, sizes: Any, eps: float, scratch: int, mine: int, side: int, shared: int):
+    """What the trunk ends with, and the logits, of the lanes that ask for them."""
+    hidden, vocabulary = sizes[0], sizes[5]
+    x, picked, _, _, _, _, _, out, _ = _rooms(sizes, scratch)
+    if side != SECOND:
+        _norms(x, ends[1], mine, hidden, len(lanes), eps)
+        _pick(lanes, hidden, mine, picked)
+    asked = 0
+    for lane in range(len(lanes)):
+        asked += 1 if lanes[lane, LOGITS] else 0
+    for start in range(0, vocabulary, SLICE):
+        rows = min(SLICE, vocabulary - start)
+        meet(shared, side)
+        _product(ends[2] + FLOAT * hidden * start, rows, hidden, picked, out, asked, 0, side)
+        if start + SLICE < vocabulary:
+            meet(shared, side)
+        else:
+            part_again(shared, side)
+        if side != SECOND:
+            _hand_out(lanes, rows, out, start)
+
+
+@kernel
+def _rooms(sizes: Any, scratch: int) -> tuple[int, int, int, int, int, int, int, int, int]:
+    """Where in the room for `scratch_size` numbers what stands that both sides use, of a chunk of lanes."""
+    hidden, heads, kv_heads, dim, inner = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    unit = FLOAT * CHUNK
+    picked = scratch + unit * hidden
     qkv = picked + unit * hidden
-    found = qkv + unit * all_heads * dim
+    found = qkv + unit * (heads + 2 * kv_heads) * dim
     turns = found + unit * heads * dim
     both = turns + unit * dim
     act = both + unit * 2 * inner
     out = act + unit * inner
-    single = out + unit * SLICE
-    _begin(lanes, ends[0], hidden, x, dim, table, turns)
-    for layer in range(len(layers)):
-        part = layers[layer]
-        _norms(x, part[IN_NORM], y, hidden, count, eps)
-        fill(qkv, all_heads * dim, count, part[QKV_BIAS])
-        multiply(part[QKV], all_heads * dim, hidden, y, qkv, count)
-        _attention(lanes, layer, part, sizes, eps, turns, qkv, found, work, single, apart)
-        multiply(part[OUT], hidden, heads * dim, found, x, count)
-        _norms(x, part[POST_NORM], y, hidden, count, eps)
-        fill(both, 2 * inner, count, 0)
-        multiply(part[GATE_UP], 2 * inner, hidden, y, both, count)
-        for block in range((count + LANES - 1) // LANES):
-            gates = both + FLOAT * LANES * 2 * inner * block
-            ups = gates + FLOAT * LANES * inner
-            gate(gates, ups, act + FLOAT * LANES * inner * block, inner)
-        multiply(part[DOWN], hidden, inner, act, x, count)
-    _norms(x, ends[1], y, hidden, count, eps)
-    _end(lanes, ends[2], hidden, sizes[5], y, picked, out)
+    return scratch, picked, qkv, found, turns, both, act, out, out + unit * SLICE
 
 
 @entry
-def run(lanes: Any, layers: Any, ends: Any, sizes: Any, eps: float, table: int, scratch: int, work: int, apart: int):
+def run(lanes: Any, layers: Any, ends: Any, sizes: Any, eps: float, table: int, scratch: int, mine: int, work: int,
+        apart: int, shared: int):  # fmt: skip
     """All lanes (n, COLUMNS) through the network.
 
     `layers` (L, PARTS) and `ends` (embedding, last norm, head) are addresses of weights; `sizes` hidden size, heads,
     heads of keys, their size, inner size, vocabulary; `table` (positions, dim) the cosines and sines, half of a row
-    each; `scratch` room for `scratch_size` numbers, `work` for `apart` scores of each query of a key head.
+    each; `scratch` room for `scratch_size` numbers, `mine` for a chunk's hidden states, `work` for `apart` scores of
+    each query of a key head; `shared` what a helper reads, or 0 (`pair.py`).
     """
     for start in range(0, len(lanes), CHUNK):
-        _chunk(lanes[start : start + CHUNK], layers, ends, sizes, eps, table, scratch, work, apart)
+        chunk = lanes[start : start + CHUNK]
+        x, _, _, _, turns, _, _, _, _ = _rooms(sizes, scratch)
+        _begin(chunk, ends[0], sizes[0], x, sizes[3], table, turns)
+        for layer in range(len(layers)):
+            side = offer(shared, layer, start)
+            _layer(chunk, layer, layers[layer], sizes, eps, scratch, mine, work, apart, side, shared)
+        side = offer(shared, len(layers), start)
+        _logits(chunk, ends, sizes, eps, scratch, mine, side, shared)
+
+
+@entry
+def help(lanes: Any, layers: Any, ends: Any, sizes: Any, eps: float, scratch: int, mine: int, shared: Any):
+    """Share in the turns of passes that another thread runs with the same lanes, weights, `scratch` and `shared`, until
+    none comes for long; `mine` is its own."""
+    at = shared.ctypes.data
+    turns = look(at, TURN)
+    tell(at, STATE, THERE)
+    while wait(at, turns):
+        turns += 1
+        step, start = look(at, STEP), look(at, START)
+        chunk = lanes[start : start + CHUNK]
+        if step < len(layers):
+            _layer(chunk, step, layers[step], sizes, eps, scratch, mine, 0, 0, SECOND, at)
+        else:
+            _logits(chunk, ends, sizes, eps, scratch, mine, SECOND, at)

@@ -36,24 +36,24 @@ def _single(weight: int, count: int, inputs: int, outputs: int, lanes: int) -> N
 
 
 @kernel
-def multiply(weight: int, rows: int, count: int, inputs: int, outputs: int, lanes: int) -> None:
-    """Adds a (rows, count) weight times `inputs` of so many lanes to `outputs`."""
-    blocks, whole = (lanes + LANES - 1) // LANES, rows // ROWS * ROWS
-    for row in range(0, whole, ROWS):
+def multiply(weight: int, rows: int, count: int, inputs: int, outputs: int, lanes: int, first: int, last: int) -> None:
+    """Adds rows `first` to `last` of a (rows, count) weight times `inputs` of so many lanes to `outputs`."""
+    blocks, whole = (lanes + LANES - 1) // LANES, first + (last - first) // ROWS * ROWS
+    for row in range(first, whole, ROWS):
         for block in range(blocks):
             x, y = inputs + FLOAT * LANES * count * block, outputs + FLOAT * LANES * (rows * block + row)
             _several(weight + FLOAT * count * row, count, x, y, lanes - LANES * block)
-    for row in range(whole, rows):
+    for row in range(whole, last):
         for block in range(blocks):
             x, y = inputs + FLOAT * LANES * count * block, outputs + FLOAT * LANES * (rows * block + row)
             _single(weight + FLOAT * count * row, count, x, y, lanes - LANES * block)
 
 
 @kernel
-def fill(outputs: int, rows: int, lanes: int, bias: int) -> None:
-    """What a product is added to: its bias in every lane, or zeros where that is 0."""
+def fill(outputs: int, rows: int, lanes: int, bias: int, first: int, last: int) -> None:
+    """What those rows of a product are added to: its bias in every lane, or zeros where that is 0."""
     for block in range((lanes + LANES - 1) // LANES):
-        for row in range(rows):
+        for row in range(first, last):
             value = get(bias, row) if bias else 0.0
             for lane in range(LANES):
                 put(outputs, LANES * (rows * block + row) + lane, value)
