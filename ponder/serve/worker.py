@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ponder.errors import SamplerError
 from ponder.interfaces import Sampler, Yielding
+from ponder.search.select import Key
 from ponder.serve.events import Done, Event
 from ponder.serve.followed import Followed
 from ponder.serve.refusal import Refusal
@@ -69,6 +70,8 @@ class Worker:
     """Makes a fresh sampler; else the old one is used again."""
     stuck_seconds: float = 120.0
     """A step that takes longer will never end."""
+    same: Key = str.strip
+    """Which answers are one to a vote."""
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _thread: threading.Thread = field(init=False)
     _listening: set[Callable[[Exception], None]] = field(default_factory=set[Callable[[Exception], None]])
@@ -127,7 +130,7 @@ class Worker:
             for number, request in enumerate(requests):
                 tell = teller(number)
                 thought = self._think(request, stop, tell, counter(number), tree)
-                future = asyncio.run_coroutine_threadsafe(thought, self._loop)
+                future = self._begin(thought)
                 futures.append(future)
                 future.add_done_callback(lambda _, tell=tell: tell(None))
             left = len(futures)
@@ -170,8 +173,8 @@ class Worker:
         def lost(error: Exception) -> None:
             _call(here, lambda: end(error))
 
+        future = self._begin(work)
         self._listening.add(lost)
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         future.add_done_callback(lambda _: _call(here, end))
         try:
             await found
@@ -179,6 +182,15 @@ class Worker:
             self._listening.discard(lost)
             future.cancel()
         return _result(future)
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Have the thread that thinks do it; refused where it has died and no other one has begun yet."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # its loop is closed
+            work.close()
+            said = "The engine has stopped and is beginning again: ask again."
+            raise Refusal(503, said, code="engine_stopped", retry_after=1) from None
 
     async def watch(self, on_restart: Callable[[], None]) -> None:
         """Look after the thread: where it is stuck or has died, its requests fail, and another one begins."""
@@ -248,7 +260,7 @@ class Worker:
         growing = Growing(tell) if tree else None
         live = request.search in LIVE
         followed = Followed(self.sampler, DIALECTS[self.dialect], stop, live, tell, growing, spend)
-        completion = await think_one(request, followed)
+        completion = await think_one(replace(request, key=self.same), followed)
         if completion.ended is Ended.MALFORMED:
             raise Refusal(500, "The model broke its format: try another seed.", code="model_error")
         written = followed.chosen(completion)

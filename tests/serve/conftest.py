@@ -102,7 +102,7 @@ def _events(reply: httpx.Response) -> list[dict[str, Any]]:
 
 
 Serve = Callable[..., Served]
-Live = Callable[[Served], httpx.Client]
+Live = Callable[..., httpx.Client]
 
 
 def served(worker: Worker, store: Store, given: dict[str, Any]) -> Served:
@@ -167,17 +167,20 @@ def stepped() -> Stepped:
 
 
 @pytest.fixture
-def live() -> Iterator[Callable[[Served], httpx.Client]]:
-    """Puts an application behind a real socket: streams come as they are written."""
+def live() -> Iterator[Live]:
+    """Puts an application behind a real socket: streams come as they are written.
+
+    Its engines are looked after where it is `watched`: then its end is that of workers and store, too.
+    """
     with ExitStack() as stack:
 
-        def make(served: Served) -> httpx.Client:
-            config = uvicorn.Config(served.app, port=0, log_level="error", lifespan="off")
+        def make(served: Served, watched: bool = False) -> httpx.Client:
+            config = uvicorn.Config(served.app, port=0, log_level="error", lifespan="on" if watched else "off")
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, daemon=True)
             thread.start()
             stack.callback(thread.join, 10)
-            stack.callback(setattr, server, "force_exit", True)
+            stack.callback(setattr, server, "force_exit", not watched)
             stack.callback(setattr, server, "should_exit", True)
             while not server.started:
                 time.sleep(0.005)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from ponder.engine.scripted import ScriptedSampler
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.serve.events import Done
+from ponder.serve.models import Model
 from ponder.serve.refusal import Refusal
 from ponder.serve.worker import Outbox, Worker
 from ponder.think import Request
 from ponder.types import Message
+
+if TYPE_CHECKING:
+    from tests.serve.conftest import Live, Serve
 
 FINE = ScriptedSampler({"2+2?": "<|answer|>4<|end|>"})
 ASKED = Request((Message("user", "2+2?"),))
@@ -28,6 +36,7 @@ class Broken:
 
     def __init__(self, how: str) -> None:
         self.how, self.free, self.asides = how, threading.Event(), list[Callable[[], None]]()
+        self.crash = threading.Event()
 
     def aside(self, work: Callable[[], None]) -> None:
         self.asides.append(work)
@@ -36,8 +45,9 @@ class Broken:
         self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
     ) -> list[Extension]:
         if self.how == "crashes":
-            loop = asyncio.get_running_loop()
-            loop.call_later(0.05, loop.stop)
+            while not self.crash.is_set():
+                await asyncio.sleep(0.01)
+            asyncio.get_running_loop().stop()
             await asyncio.sleep(60)
         await asyncio.sleep(0)  # so that it is told that it has begun
         self.free.wait(20)
@@ -57,6 +67,7 @@ def test_another_engine_takes_its_place(how: str, caplog: pytest.LogCaptureFixtu
 
     async def main() -> None:
         watching = asyncio.create_task(worker.watch(lambda: restarts.append(1)))
+        broken.crash.set()
         failed = await asyncio.wait_for(asyncio.gather(*(asked(worker) for _ in range(3)), return_exceptions=True), 15)
         assert all(isinstance(one, SamplerError) for one in failed), failed
         for _ in range(100):
@@ -71,6 +82,70 @@ def test_another_engine_takes_its_place(how: str, caplog: pytest.LogCaptureFixtu
     worker.close()
     assert broken.asides
     assert ("is stuck" if how == "is stuck" else "has crashed") in caplog.text
+
+
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+TURNS = [{"role": "user", "content": "2+2?"}]
+
+
+def restarts(client: httpx.Client) -> dict[str, float]:
+    """How often the engine of each model had to begin again, as the numbers tell it."""
+    found = re.findall(r'ponder_engine_restarts_total{model="(.*)"} (.*)', client.get("/metrics").text)
+    return {name: float(count) for name, count in found}
+
+
+@pytest.mark.parametrize("how", ["is stuck", "crashes"])
+def test_over_http_only_its_own_requests_fail(how: str, serve: Serve, live: Live) -> None:
+    broken, other = Broken(how), Worker(FINE)
+    served = serve(sampler=broken, fast=Model(name="mini", worker=other))
+    served.worker.remake, served.worker.stuck_seconds = lambda: FINE, 2.5
+    client, body = live(served, watched=True), {"model": "m", "messages": TURNS, "input": "2+2?"}
+    asked = [(path, body | {"stream": stream}) for path in (CHAT, RESPONSES) for stream in (False, True)]
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(client.post, path, json=json) for path, json in asked]
+        while "ponder_thinking 4.0" not in client.get("/metrics").text:
+            time.sleep(0.02)
+        seen = {client.get("/health").status_code}
+        broken.crash.set()
+        while not restarts(client)["m"]:
+            fine = client.post(CHAT, json=body | {"model": "mini"})
+            assert fine.json()["choices"][0]["message"]["content"] == "4", "another model's engine is untouched"
+            seen.add(client.get("/health").status_code)
+            time.sleep(0.02)
+        failed = [one.result(20) for one in waiting]
+    for (_, json), reply in zip(asked, failed, strict=True):
+        if reply.status_code == 200:  # it had begun to stream
+            assert json["stream"] and reply.text.endswith("data: [DONE]\n\n")
+        else:
+            assert reply.status_code == 500
+        assert '"code":"model_error"' in reply.text
+    assert seen == ({200, 503} if how == "crashes" else {200})
+    again = client.post(RESPONSES, json=body)
+    assert again.json()["output"][-1]["content"][0]["text"] == "4" and client.get("/health").status_code == 200
+    assert restarts(client) == {"m": 1.0, "mini": 0.0} and other.sampler is FINE
+    broken.free.set()
+
+
+def test_until_another_engine_begins_whoever_asks_is_told_to_come_again() -> None:
+    broken = Broken("crashes")
+    worker = Worker(broken, remake=lambda: FINE)
+    broken.crash.set()
+
+    async def main() -> None:
+        first = asyncio.create_task(asked(worker))
+        while worker.alive:
+            await asyncio.sleep(0.01)
+        for work in (asked(worker), worker.do(asyncio.sleep(0))):
+            with pytest.raises(Refusal, match="beginning again") as refused:
+                await work
+            assert (refused.value.status, refused.value.retry_after) == (503, 1)
+        worker.restart()
+        assert await asked(worker) == "4"
+        with pytest.raises(SamplerError):
+            await first
+
+    asyncio.run(main())
+    worker.close()
 
 
 def test_what_it_was_told_to_do_fails_with_it() -> None:
