@@ -170,6 +170,16 @@ def test_a_tape_is_played_on_through_all_that_changes(checkpoint: Checkpoint) ->
     assert before > 10 > len(made) - before
 
 
+def test_a_row_that_draws_otherwise_takes_a_free_place_beside_others(checkpoint: Checkpoint) -> None:
+    async def run(sampler: LocalSampler) -> list[list[Extension]]:
+        greedy, sharp = Sampling(0.0), Sampling(3.0, top_k=2, seed=5)
+        asked = (Limit(40, 5), greedy), (Limit(8, 5), greedy), (Limit(20, 5), sharp), (Limit(9, 5), Sampling(3.0))
+        return await asyncio.gather(*(sampler.extend(prefix(i), limit, [one]) for i, (limit, one) in enumerate(asked)))
+
+    ours, theirs = (asyncio.run(run(sampler_of(checkpoint, capture, most_rows=2))) for capture in (uncaptured, None))
+    same(sum(ours, []), sum(theirs, []))
+
+
 def test_records_and_caches_outgrow_their_graphs(checkpoint: Checkpoint) -> None:
     asked = prefix(1), Limit(300, 5), [Sampling(1.0, seed=seed) for seed in range(2)]
     ours, theirs = (
