@@ -7,6 +7,7 @@ PonderError
 ├── StorageError     a file that cannot be written, as on a full disk
 ├── SamplerError     a sampler that could not extend a prefix
 │   ├── ContextError     because the prompt is longer than the model reads
+│   ├── UpstreamError    because the server that it asks could not be reached, or failed
 │   └── RequestError     because what was asked for does not fit: n, a limit, a stop text (also a ConfigError)
 ├── TrainingError    a training that cannot go on: what it would learn is not what was asked for
 │   └── DivergedError    because numbers in it are no longer finite
@@ -51,6 +52,10 @@ class SamplerError(PonderError):
 
 class ContextError(SamplerError):
     """A prompt is longer than the model reads."""
+
+
+class UpstreamError(SamplerError):
+    """A server that samples for this one could not be reached, or failed, or sent what cannot be used."""
 
 
 class RequestError(SamplerError, ConfigError):

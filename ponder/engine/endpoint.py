@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import pydantic
 
-from ponder.errors import ConfigError, SamplerError
+from ponder.errors import ConfigError, SamplerError, UpstreamError
 from ponder.seeds import rng_for
 from ponder.text.format import BLOCKS, DIALECTS
 
@@ -185,7 +185,7 @@ class Server:
         except pydantic.ValidationError as err:
             first = err.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "the body"
-            raise SamplerError(
+            raise UpstreamError(
                 f"{self.who} sent a reply that cannot be used ({where}: {first['msg']}): "
                 "it must speak OpenAI's API, with choices and with the usage by which tokens are counted"
             ) from None
@@ -201,7 +201,7 @@ class Server:
                 wait = self._wait(found, attempt)
                 if wait is None:
                     tries = f" (tried {attempt + 1} times)" if attempt else ""
-                    raise SamplerError(f"{self.who} {found.why}{tries}")
+                    raise UpstreamError(f"{self.who} {found.why}{tries}")
                 await asyncio.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
@@ -243,7 +243,7 @@ class Server:
         async for chunk in response.aiter_bytes():
             raw += chunk
             if len(raw) > MOST_BYTES:
-                raise SamplerError(f"{self.who} sent more than {MOST_BYTES:,} bytes: it does not speak OpenAI's API")
+                raise UpstreamError(f"{self.who} sent more than {MOST_BYTES:,} bytes: it does not speak OpenAI's API")
         return bytes(raw)
 
     def _said(self, raw: bytes) -> str:
@@ -269,7 +269,7 @@ class Server:
         if failure.wait is None:
             return backoff
         if failure.wait > self.endpoint.timeout:
-            raise SamplerError(
+            raise UpstreamError(
                 f"{self.who} asks to wait {failure.wait:.0f} s, but only {self.endpoint.timeout:g} s are allowed: "
                 f"it {failure.why}"
             )

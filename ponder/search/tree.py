@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from ponder.errors import ConfigError, ContextError, SamplerError
+from ponder.errors import ConfigError, ContextError, SamplerError, UpstreamError
 from ponder.interfaces import Extension, Following, Limit, Prefix, Rater, Sampler, Sampling
 from ponder.search.select import Chain, Key, Vote, chains_of, elected
 from ponder.seeds import seed_for
@@ -281,7 +281,8 @@ class Growth:
         errors = [leaf.error for leaf in self._sorted() if leaf.error]
         if len(errors) == 1 or (errors and all(isinstance(err, ContextError) for err in errors)):
             raise errors[0]  # one prompt, so all of them say the same
-        raise SamplerError(f"all {len(errors)} candidates of {self.name} were lost, the first one: {errors[0]}")
+        kind = UpstreamError if all(isinstance(err, UpstreamError) for err in errors) else SamplerError
+        raise kind(f"all {len(errors)} candidates of {self.name} were lost, the first one: {errors[0]}")
 
 
 class _More(NamedTuple):

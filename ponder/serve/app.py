@@ -50,6 +50,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The body is too large.",
         429: "Too many requests are thought about, or this key has used up its minute.",
         500: "The server or its model failed.",
+        502: "The server that the model runs on could not be reached, or failed.",
         503: "The server is stopping, or its engine has stopped.",
     }.items()
 }

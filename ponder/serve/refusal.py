@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from ponder.errors import ConfigError, ContextError, PonderError, ProblemError
+from ponder.errors import ConfigError, ContextError, PonderError, ProblemError, UpstreamError
 
 log = logging.getLogger("ponder.serve")
 
@@ -62,6 +62,10 @@ def refusal_of(error: Exception) -> Refusal:
             return invalid(told, code="context_length_exceeded")
         case ProblemError() | ConfigError():
             return invalid(str(error))
+        case UpstreamError():
+            log.error("the server upstream failed: %s", error)
+            message = "The upstream server that this model runs on could not be reached, or failed: ask again later."
+            return Refusal(502, message, code="upstream_error")
         case PonderError():
             log.error("the model could not answer: %s", error)  # it may name machines that clients need not know
             return Refusal(500, "The model could not answer; the server's log says why.", code="model_error")

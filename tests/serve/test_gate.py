@@ -222,6 +222,25 @@ def test_a_failure_is_told_with_a_status_or_in_the_stream(serve: Serve, events: 
     assert [one["sequence_number"] for one in told] == list(range(len(told)))
 
 
+@pytest.mark.parametrize("search", ["single", "majority"])
+def test_a_dead_upstream_is_told_as_one_without_its_address(
+    serve: Serve, events: Events, search: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ponder.engine.endpoint import Endpoint
+    from ponder.engine.remote import RemoteSampler
+
+    budgets = {effort: Budget(400, samples=3) for effort in Effort}
+    nobody = RemoteSampler(Endpoint(url="http://127.0.0.1:9", model="m", retries=0))
+    served = serve(sampler=nobody, search=search, budgets=budgets, temperature=1.0)
+    for reply in (served.chat(), served.respond()):
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"], error["type"]) == (502, "upstream_error", "server_error")
+        assert "upstream server" in error["message"] and "127.0.0.1" not in reply.text
+    assert "127.0.0.1:9" in caplog.text, "the operator is told which one"
+    assert events(served.chat(stream=True))[-1]["error"]["code"] == "upstream_error"
+    assert events(served.respond(stream=True))[-1]["response"]["status"] == "failed"
+
+
 def test_a_bug_of_ours_is_a_500_that_says_nothing_more(serve: Serve) -> None:
     def broken(prefix: Prefix, rng: Random) -> Step:
         raise ZeroDivisionError("a secret path")
