@@ -25,13 +25,24 @@ def stage() -> Iterator[Stage]:
         sampler.go(100)
 
 
+@pytest.fixture(scope="package")
+def usual(stage: Stage) -> Seen:
+    """One page for many tests: a context of its own would cost each of them half a second."""
+    return look(stage)
+
+
 @pytest.fixture
 def seen(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Seen]:
-    """The usual page; a parameter is how the browser is set up."""
+    """The page as it is at the first visit; a parameter is how the browser is set up."""
     stage.sampler.rest()
-    found = look(stage, **getattr(request, "param", {}))
-    yield found
-    found.page.context.close()
+    if how := getattr(request, "param", None):
+        found = look(stage, **how)
+        yield found
+        found.page.context.close()
+    else:
+        found = request.getfixturevalue("usual")
+        found.begin()
+        yield found
 
 
 @pytest.fixture

@@ -168,6 +168,16 @@ class Seen:
         """What thinks."""
         return self.stage.sampler
 
+    def begin(self) -> None:
+        """Show the page as to one who was never here."""
+        self.page.unroute_all()
+        self.page.goto(f"{self.stage.url}/page/icon.svg")  # what the page saves when it is left is saved by then
+        self.page.evaluate("localStorage.clear()")
+        for told in (self.wire, self.sent, self.complaints):
+            told.clear()
+        self.page.goto(self.stage.url)
+        expect(self.page.locator("#examples button")).to_have_count(9)
+
     def ask(self, question: str) -> None:
         """As a user does."""
         self.page.get_by_label("Question", exact=True).fill(question)
@@ -197,7 +207,7 @@ class Seen:
 
 
 def look(stage: Stage, **how: Any) -> Seen:
-    """A fresh page, which knows nothing of others; its context is the caller's to close."""
+    """A page in a context of its own, which is the caller's to close."""
     seen = Seen(stage.browser.new_context(**how).new_page(), stage)
     page = seen.page
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
@@ -213,6 +223,5 @@ def look(stage: Stage, **how: Any) -> Seen:
         ".catch(() => {});"
         " return a } } }"
     )
-    page.goto(stage.url)
-    expect(page.locator("#examples button")).to_have_count(9)
+    seen.begin()
     return seen

@@ -85,6 +85,7 @@ def test_all_text_can_be_read_in_the_light_and_in_the_dark(seen: Seen) -> None:
             assert not page.evaluate(FAINT, LEAST_CONTRAST), f"{state}, {scheme}"
             colours.append(page.evaluate(COLOURS))
     assert all(bright != dark for bright, dark in zip(*colours[:2], strict=True)), "the themes differ"
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
     assert page.evaluate(FAINT, 22), "with the most that there can be, something is found: texts are looked at"
 
 
