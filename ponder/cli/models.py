@@ -16,6 +16,8 @@ from ponder.errors import CheckpointError, ConfigError
 from ponder.interfaces import Rater, Sampler
 from ponder.reward.route import Router
 from ponder.search import check_budget
+from ponder.search.select import Key
+from ponder.tasks import same_of
 from ponder.text.effort import AUTO, Plan, effort_named
 from ponder.text.format import BLOCKS, THINK_TAGS
 from ponder.types import Effort, Message
@@ -99,6 +101,8 @@ class Model:
     """Its reward head."""
     source: Path | str = ""
     """Its directory, or its server's address."""
+    same: Key = str.strip
+    """Which of its answers are one to a vote, by the tasks that it was taught."""
 
     def weights(self) -> str:
         """What tells its weights from all others; of a directory that takes a second a gigabyte."""
@@ -218,7 +222,8 @@ def load(
     else:
         sampler = LocalSampler(checkpoint, most_bytes=most)
     rater = HeadRater(checkpoint) if checkpoint.head and config.dialect == BLOCKS.name else None
-    return Model(sampler, config.name, config.style, config.dialect, config.efforts, config.auto, rater, folder)
+    same = same_of(config.tasks)
+    return Model(sampler, config.name, config.style, config.dialect, config.efforts, config.auto, rater, folder, same)
 
 
 def check_plans(folder: Path, plans: Mapping[Effort, Plan]) -> None:

@@ -234,7 +234,7 @@ def _served(
     why = _unrouted(loaded)
     return Model(
         name=loaded.name,
-        worker=Worker(loaded.sampler, loaded.dialect, _remake(loaded)),
+        worker=Worker(loaded.sampler, loaded.dialect, _remake(loaded), same=loaded.same),
         direct=loaded.style == "direct",
         plans=plans,
         budgets={effort: replace(own.budget(effort), answer=answer) for effort, own in plans.items()},

@@ -1,6 +1,7 @@
 """The tasks by name, and what all of them share: levels, phrasings, and splits by content hash."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from random import Random
 
 from ponder.errors import ConfigError
@@ -48,6 +49,19 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"unknown task {name!r}: the tasks are {', '.join(TASKS)}")
     return TASKS[name]
+
+
+def same_of(taught: Iterable[str]) -> Callable[[str], str]:
+    """Which answers are one to a vote where nobody knows the task: those that are in any of the TASK:LEVEL taught."""
+    names = dict.fromkeys(name.partition(":")[0] for name in taught)
+    forms = [TASKS[name].same for name in names if name in TASKS and TASKS[name].same is not str.strip]
+
+    def same(text: str) -> str:
+        for form in forms:
+            text = form(text)
+        return text.strip()
+
+    return same
 
 
 def phrase(task: Task, data: Data, rng: Random) -> str:

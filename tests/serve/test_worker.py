@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from ponder.engine.scripted import ScriptedSampler
+from ponder.engine.scripted import ScriptedSampler, Step
 from ponder.errors import SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.serve.events import Done
 from ponder.serve.models import Model
 from ponder.serve.refusal import Refusal
 from ponder.serve.worker import Outbox, Worker
+from ponder.tasks import same_of
+from ponder.text.effort import Budget
 from ponder.think import Request
 from ponder.types import Message
 
@@ -242,3 +244,22 @@ def test_threads_that_tell_while_a_loop_hears_lose_nothing() -> None:
         assert heard == {0: list(range(5000)), 1: list(range(5000))}
 
     asyncio.run(main())
+
+
+def test_a_vote_is_over_the_answers_that_are_one() -> None:
+    """What is served is what was measured: expressions of one form vote together."""
+    spelled = ("1+2+3", "3+2+1", "2+1+3", "4*3", "4*3")
+    sampler = ScriptedSampler({"2+2?": lambda prefix, rng: Step(rng.choice(spelled))})
+    voted = Request(ASKED.messages, temperature=1.0, budget=Budget(0, samples=64), search="majority")
+
+    async def main(worker: Worker) -> str:
+        events = [event async for _, event in worker.events([voted])]
+        assert isinstance(events[-1], Done)
+        return events[-1].completion.answer
+
+    for same, answers in ((str.strip, {"4*3"}), (same_of(["countdown:2"]), set(spelled[:3]))):
+        worker = Worker(sampler, same=same)
+        try:
+            assert asyncio.run(main(worker)) in answers
+        finally:
+            worker.close()

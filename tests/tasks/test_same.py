@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponder.tasks import TASKS
+from ponder.tasks import TASKS, same_of
 from ponder.tasks.countdown import COUNTDOWN
 from ponder.types import Problem
 
@@ -109,6 +109,11 @@ def test_no_text_breaks_it_and_a_form_has_its_texts_grade(text) -> None:
     numbers = [int(part) for part in "".join(c if c in "0123456789" else " " for c in form).split()]
     problem = Problem("countdown", 0, "", "", {"numbers": numbers, "target": 7})
     assert COUNTDOWN.grade(problem, form).note == COUNTDOWN.grade(problem, text).note or form == text.strip()
+
+
+def test_where_nobody_knows_the_task_what_was_taught_decides() -> None:
+    assert same_of(("letters:1", "countdown:2", "countdown:3"))(" 4 + 3 ") == "3+4"
+    assert same_of(("letters:1", "chess:2"))(" 4 + 3 ") == same_of(())("4 + 3 ") == "4 + 3"
 
 
 def test_other_tasks_compare_to_the_letter() -> None:
