@@ -14,8 +14,8 @@ from ponder.model.network import Causal
 from ponder.types import Surprise
 
 READ_AT_ONCE = 8192
-"""Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; a
-single longer context has a step of its own."""
+"""Most context tokens of one step and of one pass, padding included, so that reading does not hold up the decoding; of
+a single longer context a step reads so many, and the next step goes on."""
 
 
 class Known(NamedTuple):
@@ -53,6 +53,8 @@ class Reader:
         self._device, self._dtype = self._parameters[0].device, self._parameters[0].dtype
         self._store = Store(most_bytes)
         self._version = -1
+        self._begun: tuple[Ids, Span] | None = None
+        """A long context, and what was read of it so far."""
         self.at_once = min(READ_AT_ONCE, most_bytes // token_bytes(network.shape, self._dtype))
         """Most tokens of one pass."""
         self.read_tokens = 0
@@ -60,8 +62,8 @@ class Reader:
 
     @property
     def bytes(self) -> int:
-        """Memory that the remembered prompts take."""
-        return self._store.bytes
+        """Memory that is taken by what is remembered, and by a context that is read in parts."""
+        return self._store.bytes + (self._begun[1].bytes if self._begun else 0)
 
     def refresh(self) -> bool:
         """Forget everything if the trainer has changed the weights in place; says whether it has."""
@@ -69,11 +71,29 @@ class Reader:
         changed, self._version = version != self._version, version
         if changed:
             self._store.clear()
+            self._begun = None
         return changed
 
     def forget(self) -> None:
         """The weights have changed where `refresh` cannot see it: in another process."""
         self._version = -1
+
+    def begin(self, context: Ids, known: Known) -> bool:
+        """Read the next part of a context that is too long for one pass; False where the rest of it is not."""
+        if self._store.whole(context):
+            return False
+        _, before = self._known(context, *known)
+        if len(context) - before.tokens <= self.at_once:
+            return False
+        part = context[before.tokens :][: self.at_once]
+        ((span, _, _),) = self._compute([(before, part)])
+        self._begun = context, before.joined(span)
+        return True
+
+    def give_up(self, context: Ids) -> None:
+        """Nobody waits for this context any more: let go what was read of it so far."""
+        if self._begun and self._begun[0] == context:
+            self._begun = None
 
     def read(self, contexts: Mapping[Ids, Known]) -> dict[Ids, Read]:
         """What is to be known of these contexts."""
@@ -84,6 +104,7 @@ class Reader:
         for ids, (base, before), (span, logits, hidden) in zip(missing, known, self._compute(parts), strict=True):
             read[ids] = Read((before, span), logits, hidden, before.tokens)
             self._remember(ids, contexts[ids].shared, base, read[ids])
+            self.give_up(ids)
         return read
 
     def _whole(self, context: Ids) -> Read | None:
@@ -96,6 +117,8 @@ class Reader:
     def _known(self, context: Ids, shared: int, after: Sequence[Ids]) -> tuple[Ids, Span]:
         """The kept beginning that a context goes on from, and as much of it as they share: at most all but the
         context's last token, which must be read to know its end."""
+        if self._begun and self._begun[0] == context:
+            return (), self._begun[1]
         for ids in (context[:shared], *after):
             if ids and (found := self._store.find(ids)):
                 return ids, found.first(min(_common(ids, context), len(context) - 1))
@@ -106,7 +129,7 @@ class Reader:
         before, span = read.spans
         if before.tokens < shared - 1:
             self._store.keep(context[:shared], before.joined(span).first(shared))
-        base, behind = (context[:shared], shared) if shared else (base, before.tokens)
+        base, behind = (context[:shared], shared) if shared else (base, before.tokens if base else 0)
         tail = tuple(cut(read.spans, behind))
         self._store.keep_whole(context, Whole(base, behind, tail, read.logits, read.hidden))
 

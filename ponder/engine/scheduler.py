@@ -18,7 +18,7 @@ from torch import Tensor
 from ponder.engine.decoder import Decoder, decoder_for
 from ponder.engine.grammar import Grammar
 from ponder.engine.jobs import Job, Written, call
-from ponder.engine.kv_cache import Slots, columns_of
+from ponder.engine.kv_cache import GROWTH, Slots, columns_of
 from ponder.engine.reader import Known, Read, Reader
 from ponder.engine.rows import Begun, Rows
 from ponder.engine.spans import cut, token_bytes
@@ -165,6 +165,8 @@ class Scheduler:
         if any(job.cancelled for job in self._waiting):
             for job in self._waiting:
                 self._forget(job.prompt, len(job.pending) if job.cancelled else 0)
+                if job.cancelled:
+                    self._reader.give_up(job.context)
             self._waiting = deque(job for job in self._waiting if not job.cancelled)
         gone = [slot for slot, owner in enumerate(self._owners) if owner and owner.job.cancelled]
         self._free(gone)
@@ -190,6 +192,8 @@ class Scheduler:
         """Seat waiting samples, each job in its turn, while there are rows, memory, and time to read."""
         if not self._waiting:
             return
+        if self._reader.refresh():
+            self._slots.prompts.forget()
         joining: list[_Joining] = []
         contexts = dict[tuple[int, ...], Known]()
         used, tokens = self.decoding, 1
@@ -213,6 +217,8 @@ class Scheduler:
             known = contexts | {job.context: Known(job.shared, job.after)}
             if joining and max(map(len, known)) * len(known) > self._reader.at_once:
                 break
+            if not joining and self._reader.begin(job.context, known[job.context]):
+                return
             contexts, tokens, grown = known, own, with_it
             prompts |= {job.prompt} if shares else set()
             self._waiting.popleft()
@@ -221,8 +227,6 @@ class Scheduler:
                 self._waiting.append(job)
         if not joining:
             return
-        if self._reader.refresh():
-            self._slots.prompts.forget()
         self._seat(joining, self._reader.read(contexts))
 
     def _fits(self, rows: int, tokens: int, grown: int) -> bool:
@@ -300,6 +304,9 @@ class Scheduler:
 
         Rows that are over stay for their last step: they would not end at the same place again.
         """
+        most = self._slots.columns + GROWTH  # where it suffices, no device need be asked for the longest row
+        if len(self._owners) * most + self._slots.prompts.tokens <= self._room:
+            return None
         longest = int(self._slots.lengths.max()) + 1
         if len(self._owners) * self._slots.columns_for(longest) + self._slots.prompts.tokens <= self._room:
             return None

@@ -351,3 +351,37 @@ def test_a_long_request_among_many_short_ones_neither_starves_nor_blocks(rated: 
     asyncio.run(run())
     assert len(order) == 91 and 20 <= order.index("long") < 60
     assert sampler.scheduler.idle
+
+
+def test_a_very_long_context_is_read_in_parts_between_the_others_steps(
+    rated: Checkpoint, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = Prefix((Message("user", "what is the sum " * 70),), Effort.LOW, (Block("so", "it is", "7"),))
+    whole = LocalSampler(rated, native=native).extend_now(long, GOOD, [Sampling(1.0, seed=3)] * 2)
+    monkeypatch.setattr("ponder.engine.reader.READ_AT_ONCE", 64)
+    sampler = LocalSampler(rated, native=native)
+    tokens, scheduler = len(sampler.context(long)), sampler.scheduler
+
+    async def run() -> list[Extension]:
+        answering, heard = replace(prefix(1), answering=True), list[int]()
+        endless = sampler.extend(answering, Limit(9, 300), [Sampling(9.0)], lambda *_: heard.append(0))
+        other = asyncio.ensure_future(endless)
+        await turns(3)
+        for parts in (3, tokens // 64):  # the first time it is given up on
+            task, before = asyncio.ensure_future(sampler.extend(long, GOOD, [Sampling(1.0, seed=3)] * 2)), len(heard)
+            await turns(1)
+            for _ in range(parts):
+                read = scheduler.read_tokens
+                await turns(1)
+                assert scheduler.read_tokens - read == 64 and scheduler.decoding == 1
+            assert len(heard) > before + parts // 3, "the other one goes on meanwhile"
+            if parts == 3:
+                task.cancel()
+                await turns(2)
+        found = await task
+        other.cancel()
+        return found
+
+    found = asyncio.run(run())
+    assert tokens > 256 and ids(found) == ids(whole)
+    assert found[0].segment.logprobs == pytest.approx(whole[0].segment.logprobs, abs=1e-5)
