@@ -17,13 +17,15 @@ from ponder.engine.scripted import Step
 from ponder.errors import ConfigError, SamplerError
 from ponder.interfaces import Extension, Hear, Limit, Prefix, Sampling
 from ponder.serve.keys import Keys, read_keys
+from ponder.serve.limits import Quota
+from ponder.serve.settings import Price
 from ponder.text.effort import Budget
 from ponder.types import Block, Effort
 
 if TYPE_CHECKING:
     from random import Random
 
-    from tests.serve.conftest import Events, Serve, Served
+    from tests.serve.conftest import Events, Serve, Served, Stepped
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 LONG = {effort: Budget(400, answer=100) for effort in Effort}
@@ -281,6 +283,87 @@ def test_models_health_numbers_and_description(micro: Serve) -> None:
     for path in described["paths"].values():
         for operation in path.values():
             assert "422" not in operation["responses"] and {"400", "401", "429", "500"} <= set(operation["responses"])
+
+
+def counted(served: Served) -> dict[str, float]:
+    """Tokens by kind, and dollars, of all requests so far."""
+    lines = [line.rsplit(" ", 1) for line in served.get("/metrics").text.splitlines()]
+    tokens = {name.split('"')[1]: float(value) for name, value in lines if name.startswith("ponder_tokens_total")}
+    return tokens | {"dollars": sum(float(value) for name, value in lines if name.startswith("ponder_cost_dollars_t"))}
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_what_broke_off_is_counted_by_what_it_used(serve: Serve, stepped: Stepped, path: str) -> None:
+    served = serve(sampler=stepped, price=Price(1.0, 10.0))
+    stepped.go(1)
+
+    def second() -> None:
+        for _ in range(2):  # the first block is there once the next one is asked for
+            assert stepped.asked.acquire(timeout=10)
+
+    asyncio.run(leave(served, path, body(stream=True), asyncio.to_thread(second)))
+    found = counted(served)
+    block = len("Add the ones2+2=4 nobody may read this4, no carry")
+    assert found["prompt"] > 20 and found["thinking"] > block and found["answer"] == found["discarded"] == 0
+    assert found["dollars"] == pytest.approx((found["prompt"] + 10 * found["thinking"]) / 1e6)
+    failed = serve(failing)
+    assert failed.ask(path, body(n=3)).status_code == 500
+    assert counted(failed)["thinking"] > 0 and counted(failed)["prompt"] == found["prompt"], "one prompt for all"
+
+
+@pytest.mark.parametrize("search", ["single", "majority"])
+@pytest.mark.parametrize("choices", [1, 3])
+def test_usage_is_what_the_sampler_generated(
+    micro: Serve, search: str, choices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets = {effort: Budget(60, answer=20, samples=1 if search == "single" else 4) for effort in Effort}
+    served = micro(search=search, budgets=budgets, temperature=1.0)
+    sampler, made = served.worker.sampler, list[Extension]()
+
+    class Watched:
+        async def extend(
+            self, prefix: Prefix, limit: Limit, samplings: Sequence[Sampling], hear: Hear | None = None
+        ) -> list[Extension]:
+            found = await sampler.extend(prefix, limit, samplings, hear)
+            made.extend(found)
+            return found
+
+    monkeypatch.setattr(served.worker, "sampler", Watched())
+    for path in (CHAT, RESPONSES) if choices == 1 else (CHAT,):
+        made.clear()
+        usage = served.ask(path, body(n=choices, seed=6)).json()["usage"]
+        told = {name.replace("completion", "output").replace("prompt", "input"): usage[name] for name in usage}
+        reasoning = told["output_tokens_details"]["reasoning_tokens"]
+        answers = [len(one.segment.generated) for one in made if one.answer is not None]
+        thinking = sum(len(one.segment.generated) for one in made if one.answer is None)
+        assert told["output_tokens"] == thinking + sum(answers) == told["total_tokens"] - told["input_tokens"]
+        assert told["input_tokens"] == min(len(one.segment.context) for one in made)
+        assert len(answers) >= choices and thinking > 0
+        if search == "single":
+            assert reasoning == thinking
+        else:  # answers that lost the vote were thinking, too
+            assert thinking < reasoning and min(answers) * choices <= told["output_tokens"] - reasoning
+
+
+def test_every_reply_has_an_id_of_its_own(serve: Serve) -> None:
+    async def drip() -> Any:
+        yield b"{"
+        await asyncio.sleep(5)
+
+    keys, key = Keys((hashlib.sha256(b"sk-1").digest(),)), {"authorization": "Bearer sk-1"}
+    closed = serve(keys=keys, quota=Quota(requests=3), body_seconds=0.05, most_bytes=1000)
+    replies = {
+        401: closed.ask(CHAT, body()),
+        408: closed.ask(CHAT, content=drip(), headers=key),
+        413: closed.ask(CHAT, body(metadata={"a": "x" * 2000}), headers=key),
+    }
+    streams = [closed.ask(path, body(stream=True), headers=key) for path in (CHAT, RESPONSES)]
+    replies[200] = closed.ask(RESPONSES, body(), headers=key)
+    replies[429] = closed.ask(CHAT, body(), headers=key)
+    assert [reply.status_code for reply in (*replies.values(), *streams)] == [401, 408, 413, 200, 429, 200, 200]
+    ids = [reply.headers["x-request-id"] for reply in (*replies.values(), *streams)]
+    assert all(one.startswith("req_") for one in ids) and len(set(ids)) == len(ids)
+    assert all(reply.headers["content-type"].startswith("text/event-stream") for reply in streams)
 
 
 def test_a_stopped_engine_is_told(serve: Serve) -> None:
