@@ -3,6 +3,7 @@
 Both are known only once an answer is whole, so that it is told all at once then.
 """
 
+from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -44,10 +45,12 @@ async def _chances(ask: Ask, done: Done) -> "tuple[Chance, ...]":
     """Of the answer's tokens, up to where a stop text ended it."""
     if ask.likely is None or ask.model.chances is None or done.segment is None:
         return ()
-    left, kept = len(done.completion.answer.encode()), list["Chance"]()
+    # By characters, as the answer has them: a broken one is three bytes there, and other ones among its tokens.
+    decoder, size, kept = getincrementaldecoder("utf-8")("replace"), 0, list["Chance"]()
     for chance in await ask.model.worker.do(ask.model.chances.of(done.segment, ask.likely)):
-        left -= len(chance.token.bytes)
-        if left < 0:
+        size += len(decoder.decode(chance.token.bytes))
+        begun = bool(decoder.getstate()[0])
+        if size + begun > len(done.completion.answer):
             break
         kept.append(chance)
     return tuple(kept)

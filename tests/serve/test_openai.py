@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -147,3 +149,46 @@ def test_errors_have_their_classes(serve: Serve, client: Any) -> None:
 def test_models(serve: Serve, client: Any) -> None:
     api = client(serve())
     assert [model.id for model in api.models.list()] == ["m"] and api.models.retrieve("m").owned_by == "ponder"
+
+
+def test_top_p_leaves_the_likeliest(micro: Serve, client: Any) -> None:
+    api, turns = client(micro()), [{"role": "user", "content": ASKED}]
+
+    def said(**how: Any) -> str:
+        told = api.chat.completions.create(model="m", messages=turns, reasoning_effort="none", seed=3, **how)
+        return told.choices[0].message.content
+
+    greedy = said(temperature=0)
+    assert said(temperature=1, top_p=1e-6) == greedy != said(temperature=1)
+    whole = api.responses.create(model="m", input=ASKED, reasoning={"effort": "none"}, temperature=1, top_p=1e-6)
+    assert (whole.output_text, whole.top_p) == (greedy, 1e-6)
+
+
+@pytest.mark.parametrize("search", ["single", "majority"])
+def test_log_probabilities_with_choices_stops_and_a_search(
+    micro: Serve, micro_checkpoint: Any, client: Any, search: str
+) -> None:
+    from ponder.engine.chances import Chances
+    from ponder.model.checkpoint import load_checkpoint
+    from ponder.text.effort import Plan
+    from ponder.types import Effort
+
+    plan = Plan(search=search, samples=1 if search == "single" else 3, thinking=30)
+    budgets = {effort: replace(plan.budget(effort), answer=40) for effort in Effort}
+    api = client(micro(chances=Chances(load_checkpoint(micro_checkpoint)), search=search, budgets=budgets))
+    how: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": ASKED}], "temperature": 1, "n": 3}
+    how |= {"seed": 5, "logprobs": True, "top_logprobs": 2}
+    free = api.chat.completions.create(**how)
+    found = re.search("[ -~]{3}", free.choices[0].message.content[2:])
+    assert found
+    stop = found[0]
+    for told in (free, api.chat.completions.create(stop=stop, **how)):
+        for choice in told.choices:
+            answer, tokens = choice.message.content, choice.logprobs.content
+            said = b"".join(bytes(one.bytes) for one in tokens).decode(errors="replace")
+            # A stop text may end the answer within a token, which is then not told.
+            assert answer == said or (told is not free and answer.startswith(said.rstrip("\N{REPLACEMENT CHARACTER}")))
+            assert all(one.logprob <= 0 and len(one.top_logprobs) == 2 for one in tokens)
+            assert told is free or stop not in answer
+    assert len({choice.message.content for choice in free.choices}) == 3
+    assert len(told.choices[0].message.content) < len(free.choices[0].message.content)
