@@ -21,38 +21,55 @@ REST = 0.02
 """Seconds before each measurement: a thread of OpenMP's that has done its part of one spins for some 5 ms, on the core
 that the next one needs (a step of two threads took as long as one of one thread)."""
 PAGE = 16
+CPU = torch.device("cpu")
 
 
-def medians(works: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
-    """Median seconds of each work, interleaved."""
+def times(works: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, list[float]]:
+    """Seconds of each work, interleaved; on CUDA until the device has done it."""
     spent: dict[str, list[float]] = {name: [] for name in works}
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     with torch.inference_mode():
         for _ in range(repeats):
             for name, work in works.items():
                 time.sleep(REST)
+                wait()
                 start = time.perf_counter()
                 work()
+                wait()
                 spent[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found) for name, found in spent.items()}
+    return spent
+
+
+def medians(works: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+    """Median seconds of each work, interleaved."""
+    return {name: statistics.median(found) for name, found in times(works, repeats).items()}
+
+
+class Machine:
+    """What is timed to know a device's best rates."""
+
+    def __init__(self, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> None:
+        self.size, count = (1024, 2**26) if device.type == "cpu" else (8192, 2**28)
+        left, right = torch.randn(2, self.size, self.size, dtype=dtype, device=device)
+        big = torch.randn(count, device=device)
+        self.bytes = big.nbytes
+        self.works: dict[str, Callable[[], object]] = {"product": lambda: left @ right, "reading": lambda: big.sum()}
+
+    def rates(self, seconds: Mapping[str, float]) -> tuple[float, float]:
+        """Operations and bytes a second."""
+        return 2 * self.size**3 / seconds["product"], self.bytes / seconds["reading"]
 
 
 def ceiling(checkpoint: Checkpoint) -> dict[str, float]:
     """One step of 256 rows beside the time of its products at the best rate and of its cache at full bandwidth."""
     network = checkpoint.network
-    slots, decoder = _filled(network), decoder_for(network)
-    tokens, active, size = torch.zeros(ROWS, dtype=torch.long), torch.ones(ROWS, dtype=torch.bool), 1024
-    left, right, big = torch.randn(size, size), torch.randn(size, size), torch.randn(2**26)
-
-    found = medians(
-        {
-            "step": lambda: decoder.decode(tokens, slots, active),
-            "product": lambda: left @ right,
-            "reading": lambda: big.sum(),
-        }
-    )
+    slots, decoder = filled(network, ROWS, LENGTHS), decoder_for(network)
+    tokens, active = torch.zeros(ROWS, dtype=torch.long), torch.ones(ROWS, dtype=torch.bool)
+    machine = Machine()
+    found = medians({"step": lambda: decoder.decode(tokens, slots, active), **machine.works})
     weights = sum(parameter.numel() for parameter in network.parameters())
     flops, read = 2.0 * weights * ROWS, float(slots.lengths.sum()) * token_bytes(network.shape)
-    rate, bandwidth = 2 * size**3 / found["product"], 4 * big.numel() / found["reading"]
+    rate, bandwidth = machine.rates(found)
     least = flops / rate + read / bandwidth  # products and reading take turns on the same cores
     return {
         "tokens_a_second": ROWS / found["step"],
@@ -65,18 +82,20 @@ def ceiling(checkpoint: Checkpoint) -> dict[str, float]:
     }
 
 
-def _filled(network: Network) -> Slots:
+def filled(network: Network, rows: int, lengths: tuple[int, int]) -> Slots:
     """Slots with rows of random lengths, sorted."""
-    slots = Slots(network.shape, torch.device("cpu"))
-    slots.reserve(ROWS, LENGTHS[1] + 1)
-    slots.lengths = torch.randint(*LENGTHS, (ROWS,), generator=torch.Generator().manual_seed(0)).sort().values
+    first = next(network.parameters())
+    slots = Slots(network.shape, first.device, first.dtype)
+    slots.reserve(rows, lengths[1] + 1)
+    drawn = torch.randint(*lengths, (rows,), generator=torch.Generator().manual_seed(0)).sort().values
+    slots.lengths = drawn.to(first.device)
     return slots
 
 
 def layouts(checkpoint: Checkpoint, rows: int = 256, tokens: int = 128) -> dict[str, float]:
     """Microseconds of one layer's attention over slots, over gathered pages, and of copying one context into a slot."""
-    shape, device = checkpoint.network.shape, torch.device("cpu")
-    slots = Slots(shape, device)
+    shape = checkpoint.network.shape
+    slots = Slots(shape, CPU)
     slots.reserve(rows, tokens + 1)
     slots.lengths[:] = tokens - 1
     slots.prepare()

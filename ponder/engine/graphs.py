@@ -75,12 +75,19 @@ class CudaGraphs:
                 body()
         except RuntimeError as err:
             raise SamplerError(
-                f"a step could not be captured as a CUDA graph ({str(err).splitlines()[0]}): if memory is short, allow "
+                f"a step could not be captured as a CUDA graph ({_reason(err)}): if memory is short, allow "
                 "fewer rows or a smaller budget; otherwise sample without graphs (native=False), or with --device cpu"
             ) from err
         for one, value in zip(state, before, strict=True):
             one.copy_(value)
         return graph.replay
+
+
+def _reason(err: BaseException) -> str:
+    """The first thing that went wrong: what CUDA says at the end of a capture follows from it."""
+    while err.__context__:
+        err = err.__context__
+    return str(err).split("\n", 1)[0] or type(err).__name__
 
 
 @dataclass(eq=False)
