@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ponder.cli import models, output
+from ponder.cli import models, options, output
 from ponder.cli.models import (
     DeviceOption,
     DtypeOption,
@@ -24,6 +24,7 @@ from ponder.cli.models import (
     WorkersOption,
 )
 from ponder.cli.output import JsonOption
+from ponder.cli.raters import EXACT, HEAD, check_rater, rater_of, tell_undecided
 from ponder.cli.tasks import split_named
 from ponder.cli.think import WidthOption
 from ponder.errors import ConfigError
@@ -33,6 +34,7 @@ from ponder.evaluate.records import Ledger, Record, open_ledger
 from ponder.evaluate.run import BY_EFFORT, DIRECT, SINGLE, Settings, planned
 from ponder.evaluate.run import evaluate as evaluate_all
 from ponder.evaluate.summary import Summary, summarize
+from ponder.interfaces import Rater
 from ponder.search import SEARCHES
 from ponder.text.effort import AUTO, effort_named
 from ponder.types import Effort, Split
@@ -79,6 +81,7 @@ def evaluate(
         ),
     ] = "1",
     width: WidthOption = None,
+    rater: options.Rater = HEAD,
     temperature: TemperatureOption = 0.0,
     top_p: TopPOption = 1.0,
     seed: SeedOption = 0,
@@ -108,6 +111,8 @@ def evaluate(
     Example: ponder eval --task all:2 --samples 16 --temperature 0.8 --json
 
     Example: ponder eval --task countdown:2 --search single,majority,beam --samples 1,4,16 --temperature 0.8
+
+    Example: ponder eval --task countdown:2 --search weighted_vote,beam --samples 16 --temperature 0.8 --rater exact
     """
     models.check_sampling(temperature, top_p)
     settings = Settings(
@@ -120,6 +125,7 @@ def evaluate(
         seed=seed,
     )
     check_settings(settings)
+    check_rater(rater, ())
     part = split_named(split)
     if part is Split.TRAIN:
         raise ConfigError("the train split is what models were taught: evaluate on test or validation")
@@ -131,13 +137,17 @@ def evaluate(
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     sets += [problems.from_gym(spec, n, seed=seed) for spec in dict.fromkeys(gym or ())]
     sets += [problems.held_out(name, level, n, split=part, seed=seed) for name, level in specs]
+    asked = [problem for one in sets for problem in one.problems]
+    check_rater(rater, asked)
     loaded = models.load(model, device, server, models.workers_for(workers, planned(sets, settings)), dtype)
     tell_shortages(sets)
     try:
+        settings = rated(settings, rater, rater_of(rater, loaded, asked, seed))
         settings = of_model(settings, loaded, digest=out is not None)
         records = run(sets, settings, loaded, ledger(out))
     finally:
         loaded.close()
+    tell_undecided(settings.rater)
     summaries = summarize(records)
     if json:
         output.document([{"model": loaded.name, "seed": seed} | summary.to_json() for summary in summaries])
@@ -151,6 +161,11 @@ def of_model(settings: Settings, model: models.Model, *, digest: bool) -> Settin
     router = model.router() if len(fixed) < len(settings.efforts) else None
     weights = model.weights() if digest else ""
     return replace(settings, model=model.name, weights=weights, plans=model.plans, router=router)
+
+
+def rated(settings: Settings, name: str, rater: Rater | None) -> Settings:
+    """The settings where somebody else rates, which every record then says."""
+    return settings if rater is None else replace(settings, rater=rater, rated_by="exact" if name == EXACT else "judge")
 
 
 def ledger(out: Path | None) -> Ledger | None:

@@ -21,6 +21,17 @@ Threads = Annotated[
     int | None, typer.Option("--threads", help="The trainer's CPU threads; 0 for all cores.", show_default="0")
 ]
 Evaluations = Annotated[int, typer.Option("--evaluations", min=1, help="How often to measure on the way.")]
+Rater = Annotated[
+    str,
+    typer.Option(
+        "--rater",
+        help="Who rates: the model's head, a judge (the model is asked yes or no), or exact: the truth, which is an "
+        "upper bound and never a result.",
+    ),
+]
+OwnRater = Annotated[
+    str, typer.Option("--rater", help="Who rates: the model's head, or a judge: the model is asked yes or no.")
+]
 ReportTo = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json as jsonlib
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ponder.cli import models, output
+from ponder.cli import models, options, output
 from ponder.cli.display import Display, Watched
 from ponder.cli.models import (
     DeviceOption,
@@ -27,10 +26,11 @@ from ponder.cli.models import (
     UpstreamWindowOption,
 )
 from ponder.cli.output import JsonOption
-from ponder.errors import ConfigError, PonderError, ProblemError
-from ponder.runs import write_whole
+from ponder.cli.raters import HEAD, check_rater, rater_of, tell_undecided
+from ponder.cli.trees import check_tree, write_tree
+from ponder.errors import PonderError, ProblemError
+from ponder.interfaces import Rater
 from ponder.search import ONE_CHAIN, SEARCHES, check_plan
-from ponder.search.page import page
 from ponder.text.effort import AUTO, Plan, effort_named
 from ponder.text.format import DIALECTS
 from ponder.think import Request
@@ -87,8 +87,6 @@ WidthOption = Annotated[
         show_default="the largest divisor up to the root of --samples",
     ),
 ]
-PAGES = (".html", ".json")
-"""What a tree is written as, by the file's ending."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,8 @@ class Thinker:
     temperature: float | None
     top_p: float
     seed: int
+    rater: Rater | None = None
+    """In place of the model's own ratings."""
     asked: Plan | None = None
     """The search that was asked for; else each effort means what the model's own plan for it says."""
 
@@ -118,7 +118,8 @@ class Thinker:
         """
         plan = self.plan(effort)
         budget = plan.budget(effort)
-        request = Request(messages, effort, plan.temperature or 0.0, self.top_p, self.seed, budget, plan.search)
+        how = (plan.temperature or 0.0, self.top_p, self.seed, budget, plan.search, self.rater, self.model.same)
+        request = Request(messages, effort, *how)
         start = time.monotonic()
         watched = plan.search in ONE_CHAIN
         sampler = Watched(self.model.sampler, self.display) if watched else self.model.sampler
@@ -139,6 +140,7 @@ def think(
     search: OwnSearchOption = None,
     samples: SamplesOption = None,
     width: WidthOption = None,
+    rater: options.OwnRater = HEAD,
     tree: Annotated[
         Path | None,
         typer.Option("--tree", help="Write all that was tried as a page or as JSON.", metavar="FILE.html|FILE.json"),
@@ -165,12 +167,15 @@ def think(
     if asked:
         check_plan(asked, temperature or 0.0)
     check_tree(tree)
+    check_rater(rater)
     server = models.Upstream(upstream, upstream_model, upstream_key_env, upstream_dialect, upstream_window)
     thinker = open_thinker(model, device, effort, temperature, top_p, seed, show_thoughts, json, server, dtype)
-    thinker, messages = replace(thinker, asked=asked), (Message("user", text),)
+    thinker = replace(thinker, asked=asked, rater=rater_of(rater, thinker.model, seed=seed))
+    messages = (Message("user", text),)
     chosen = thinker.model.effort(effort, messages)
     plan = thinker.plan(chosen)
     completion, seconds = thinker.answer(messages, chosen)
+    tell_undecided(thinker.rater)
     if tree:
         write_tree(tree, completion, show_thoughts)
     if json:
@@ -223,28 +228,6 @@ def open_thinker(
         loaded.router()
     display = Display(output.stderr(), show_thoughts, quiet, DIALECTS[loaded.dialect])
     return Thinker(loaded, display, temperature, top_p, seed)
-
-
-def check_tree(file: Path | None) -> None:
-    """Refuse a file that a tree cannot be written to, before anything is thought."""
-    if file is None:
-        return
-    if file.suffix not in PAGES:
-        raise ConfigError(f"--tree {file} ends in neither {' nor '.join(PAGES)}: name it tree.html or tree.json")
-    if file.is_dir() or not file.parent.is_dir():
-        raise ConfigError(f"--tree {file} cannot be written: {file.parent} must be a directory, and {file.name} a file")
-
-
-def write_tree(file: Path, completion: Completion, show_thoughts: bool) -> None:
-    """All that a search tried, as a page or as JSON; raw thoughts only where they were asked for."""
-    assert completion.tree
-    if file.suffix == ".html":
-        write_whole(file, page(completion, thoughts=show_thoughts))
-        return
-    told = {"answer": completion.answer, "ended": completion.ended, "tokens": vars(completion.tokens)}
-    write_whole(
-        file, jsonlib.dumps(told | completion.tree.to_json(thoughts=show_thoughts), indent=2, ensure_ascii=False) + "\n"
-    )
 
 
 def show_answer(completion: Completion, effort: Effort, seconds: float) -> None:

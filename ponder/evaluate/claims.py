@@ -12,6 +12,7 @@ from math import exp2, inf, isfinite, log2
 from typing import Any
 
 from ponder.evaluate.metrics import percentiles, resampled
+from ponder.evaluate.records import BOUND
 from ponder.evaluate.run import ADAPTIVE, SINGLE
 from ponder.evaluate.scaling import COVERAGE, MEAN, Curve, Point, Setting, difference
 from ponder.text.effort import AUTO
@@ -77,8 +78,10 @@ def claims(found: Sequence[Curve], efforts: Sequence[Curve] = ()) -> list[Claim]
         groups.setdefault((curve.setting, curve.effort, curve.task), {})[curve.search] = curve
     for by_search in groups.values():
         made += _of_searches(by_search)
+    efforts = [curve for curve in efforts if not curve.search.endswith(BOUND)]
     for curve in sorted(efforts, key=lambda curve: curve.task != MEAN):
-        alike = [one for one in efforts if one.setting == curve.setting and one.task != MEAN]
+        own = curve.setting, curve.search
+        alike = [one for one in efforts if one.task != MEAN and (one.setting, one.search) == own]
         made += _of_efforts(curve, alike)
     return made
 

@@ -11,11 +11,14 @@ from itertools import product
 from math import fsum, log2
 
 from ponder.errors import ConfigError
+from ponder.evaluate.records import RATED_BY
 from ponder.evaluate.scaling import COVERAGE, MEAN, Curve, Seen
 from ponder.reward.route import chosen
 from ponder.text.effort import Plan
 from ponder.types import Effort
 
+OTHERS = tuple(filter(None, RATED_BY.values()))
+"""How curves end that the model's own head did not rate."""
 POINT = 0.01
 """Being a point of accuracy below the front counts as much as being a doubling of tokens from where it should be."""
 GRID = 24
@@ -55,6 +58,8 @@ def candidates(curves: Sequence[Curve]) -> list[Candidate]:
     wanted = MEAN if len(tasks - {MEAN}) > 1 else next(iter(tasks), MEAN)
     if len({(curve.setting.model, curve.setting.weights) for curve in curves}) > 1:
         raise ConfigError("the records come from several models or weights: give those of one")
+    if other := next((curve.search for curve in curves if curve.search.endswith(OTHERS)), ""):
+        raise ConfigError(f"what was found by {other} says nothing of the model alone: leave those records out")
     found: list[Candidate] = []
     for curve in curves:
         search, _, width = curve.search.partition(", width ")

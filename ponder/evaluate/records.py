@@ -5,10 +5,10 @@ evaluation (summaries, curves, reports) reads only these records.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import pydantic
 
@@ -19,6 +19,10 @@ from ponder.types import Ended, Tokens
 
 FIRST = '{"model": '
 """How each line begins: what begins otherwise is no file of records, and is left alone."""
+
+BOUND = ", rated by the truth: an upper bound, no result"
+RATED_BY: Mapping[str, str] = {"": "", "judge": ", rated by a judge", "exact": BOUND}
+"""What stands behind a search's name, by who rated."""
 
 
 class Asked(NamedTuple):
@@ -42,6 +46,7 @@ class Asked(NamedTuple):
     temperature: float
     top_p: float
     seed: int
+    rater: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,8 @@ class Record:
     width: int = 1
     thinking: int = 0
     """Most tokens of thought in one chain; 0 also where an older record does not say."""
+    rater: Literal["", "judge", "exact"] = ""
+    """Who rated in place of the model's own head; by the truth itself it is an upper bound, never a result."""
 
     @property
     def asked(self) -> Asked:
@@ -88,13 +95,21 @@ class Record:
         return Asked(**{name: told[name] for name in Asked._fields})
 
     @property
+    def titled(self) -> str:
+        """The search with who rated, wherever it is shown."""
+        return self.search + RATED_BY[self.rater]
+
+    @property
     def rights(self) -> tuple[bool | None, ...]:
         """Whether each answer is right; None where the grader could not decide."""
         return tuple(None if score is None else score == 1.0 for score in self.scores)
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
-        return asdict(self)
+        told = asdict(self)
+        if not self.rater:  # as in files from before anybody else could
+            del told["rater"]
+        return told
 
     def line(self) -> str:
         """The record as a line of a file."""

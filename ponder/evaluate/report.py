@@ -319,12 +319,12 @@ def _told(curve: Curve, price: Price) -> dict[str, Any]:
 
 def _commands(records: Sequence[Record]) -> list[str]:
     """The evaluations that these records come from, one for each setting; models are named, not where they lie."""
-    groups: dict[tuple[str, float | None, float, int, int | None, str], list[Record]] = {}
+    groups: dict[tuple[str, float | None, float, int, int | None, str, str], list[Record]] = {}
     for one in records:
         temperature = None if one.search == BY_EFFORT else one.temperature
         width = one.width if one.width not in (1, usual_width(one.drawn)) else None
         part = one.id.split(":")[2] if one.id.count(":") == 3 and one.task in one.id else ""
-        groups.setdefault((one.model, temperature, one.top_p, one.seed, width, part), []).append(one)
+        groups.setdefault((one.model, temperature, one.top_p, one.seed, width, part, one.rater), []).append(one)
     return [_command(*key, own) for key, own in groups.items()]
 
 
@@ -335,6 +335,7 @@ def _command(
     seed: int,
     width: int | None,
     part: str,
+    rater: str,
     own: Sequence[Record],
 ) -> str:
     words = ["ponder", "eval", "--model", quote(model or "DIR")]
@@ -355,6 +356,7 @@ def _command(
     counted = any(record.search not in (DIRECT, BY_EFFORT) for record in own)
     words += ["--samples", ",".join(map(str, sorted(drawn)))] if counted else []
     words += ["--width", str(width)] if width else []
+    words += ["--rater", rater] if rater else []
     words += ["--temperature", f"{temperature:g}"] if temperature is not None else []
     words += ["--top-p", f"{top_p:g}"] if top_p != 1 else []
     return " ".join([*words, "--seed", str(seed), "--out", "RECORDS.jsonl"])

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ponder.errors import ConfigError, ContextError
 from ponder.evaluate.problems import ProblemSet
@@ -53,6 +53,8 @@ class Settings:
     """Of searches that have one; else the usual one of their samples."""
     rater: Rater | None = None
     """In place of the sampler's own ratings."""
+    rated_by: Literal["", "judge", "exact"] = ""
+    """What that is, for the records."""
     temperature: float = 0.0
     """Of a plan that was measured at another one, that."""
     top_p: float = 1.0
@@ -86,6 +88,8 @@ class Settings:
 
     def check(self) -> None:
         """Refuse efforts, searches and numbers that do not fit."""
+        if (self.rater is None) is not (self.rated_by == ""):
+            raise ConfigError(f"rated_by={self.rated_by!r} does not fit: a rater is named, so that its records say so")
         if not (self.searches and self.counts and self.efforts):
             raise ConfigError("nothing to search with: name a search, an effort and a number of samples")
         if self.counts[0] < 1:
@@ -349,6 +353,7 @@ def _asked(job: _Job, settings: Settings, want: _Want) -> Asked:
         temperature=plan.temperature,
         top_p=settings.top_p,
         seed=settings.seed,
+        rater=settings.rated_by,
     )
 
 

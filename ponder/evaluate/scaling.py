@@ -23,7 +23,7 @@ from ponder.evaluate.metrics import (
     votes_at_k,
     wilson,
 )
-from ponder.evaluate.records import Record
+from ponder.evaluate.records import RATED_BY, Record
 from ponder.evaluate.run import ADAPTIVE, BY_EFFORT, SINGLE
 from ponder.evaluate.summary import powers
 from ponder.search.adaptive import enough
@@ -131,7 +131,7 @@ def curves(records: Iterable[Record], *, times: int = RESAMPLES) -> list[Curve]:
     for (setting, effort, task), own in groups.items():
         seeds = tuple(sorted({record.seed for record in own}))
         by_name: dict[str, list[Point]] = {}
-        for (name, samples), (source, seen) in sorted(_cells(own).items(), key=lambda cell: cell[0][1]):
+        for (name, samples), (source, seen) in sorted(_rated_cells(own).items(), key=lambda cell: cell[0][1]):
             if seen:
                 by_name.setdefault(name, []).append(_point(str(samples), samples, source, seen, task, times))
         found += [_curve(setting, task, effort, name, seeds, points) for name, points in by_name.items()]
@@ -145,16 +145,16 @@ def by_effort(records: Iterable[Record], *, times: int = RESAMPLES) -> list[Curv
     """
     listed = list(records)
     search = BY_EFFORT if any(record.search == BY_EFFORT for record in listed) else SINGLE
-    groups: dict[tuple[Setting, str], dict[str, list[Record]]] = {}
+    groups: dict[tuple[Setting, str, str], dict[str, list[Record]]] = {}
     for record in listed:
         if record.search == search:
             temperature = None if search == BY_EFFORT else record.temperature
             setting = Setting(record.model, record.weights, temperature, record.top_p)
-            efforts = groups.setdefault((setting, f"{record.task}:{record.level}"), {})
+            efforts = groups.setdefault((setting, f"{record.task}:{record.level}", record.titled), {})
             efforts.setdefault(record.effort, []).append(record)
     found: list[Curve] = []
     order = [*map(str, Effort), AUTO]
-    for (setting, task), efforts in groups.items():
+    for (setting, task, titled), efforts in groups.items():
         seeds = tuple(sorted({record.seed for own in efforts.values() for record in own}))
         points = [
             _point(effort, order.index(effort), "drawn", seen, task, times)
@@ -162,12 +162,21 @@ def by_effort(records: Iterable[Record], *, times: int = RESAMPLES) -> list[Curv
             if (seen := _singles(efforts[effort]))
         ]
         if len(points) > 1:
-            found.append(_curve(setting, task, "", search, seeds, points, fitted=False))
+            found.append(_curve(setting, task, "", titled, seeds, points, fitted=False))
     return found + _means(found, fitted=False)
 
 
 def _problem(record: Record) -> str:
     return f"{record.seed}/{record.id or record.prompt}"
+
+
+def _rated_cells(records: Sequence[Record]) -> Cells:
+    """The cells of each rater's records by themselves, under names that say who rated."""
+    cells: Cells = {}
+    for rater in dict.fromkeys(record.rater for record in records):
+        own = _cells([record for record in records if record.rater == rater])
+        cells |= {(name + RATED_BY[rater], samples): cell for (name, samples), cell in own.items()}
+    return cells
 
 
 def _cells(records: Sequence[Record]) -> Cells:

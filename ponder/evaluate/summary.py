@@ -17,6 +17,7 @@ class Summary:
     level: int
     effort: str
     search: str
+    """With who rated, where that was not the model itself."""
     samples: int
     """Of each problem."""
     n: int
@@ -45,7 +46,7 @@ def summarize(records: Iterable[Record]) -> list[Summary]:
     """One summary for each task, level, effort, search and number of samples, in the order of their first records."""
     groups: dict[tuple[str, int, str, str, int, int], list[Record]] = {}
     for record in records:
-        how = (record.effort, record.search, record.drawn, len(record.answers))
+        how = (record.effort, record.titled, record.drawn, len(record.answers))
         groups.setdefault((record.task, record.level, *how), []).append(record)
     return [_summary(group) for group in groups.values()]
 
@@ -62,7 +63,7 @@ def _summary(records: Sequence[Record]) -> Summary:
         task=first.task,
         level=first.level,
         effort=first.effort,
-        search=first.search,
+        search=first.titled,
         samples=answers * first.drawn,
         n=len(shares_P),
         accuracy=accuracy,

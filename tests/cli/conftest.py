@@ -49,5 +49,5 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Makes every command use a model that plays this mapping of prompts to completions."""
     scripts = AnyPrompt({"cut": format.render((), "9" * 500), "torn": format.render((Block("h" * 900, "", ""),), "4")})
     model = models.Model(ScriptedSampler(scripts), "scripted")
-    monkeypatch.setattr(models, "load", lambda *_: model)
+    monkeypatch.setattr(models, "load", lambda *_, **__: model)
     return scripts
