@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 LAST_SECONDS = 10
 """For telling streams that they end, once their grace is over."""
+KEEP_SECONDS = 30
+"""For the next request on a connection: longer than clients keep theirs, of which many would else meet a closed one."""
+IDLE_SECONDS = 60.0
+"""For a whole request on a connection, and for a client to take the rest of what it was sent."""
 GARBAGE = 50_000, 20, 50
 """Python's collector looks through the youngest objects once there are so many more, through those that it has seen
 once every 20th time, and through all every 50th time of those."""
@@ -195,12 +199,19 @@ def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=round(grace) + LAST_SECONDS)
+    # No limit_concurrency: it would count idle connections, too, and refuse in no client's shape, as the gate does.
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=round(grace) + LAST_SECONDS,
+        timeout_keep_alive=KEEP_SECONDS,
+    )
     asyncio.run(_run(uvicorn.Server(config), listening, answering, grace))
 
 
 async def _run(server: "uvicorn.Server", listening: socket.socket, answering: "Models", grace: float) -> None:
     """Serve until told to stop; what is thought about then has so many seconds to end, and is told so after them."""
+    from ponder.serve.idle import close_idle
     from ponder.serve.refusal import Refusal
 
     async def drain() -> None:
@@ -210,11 +221,12 @@ async def _run(server: "uvicorn.Server", listening: socket.socket, answering: "M
         for model in answering.all:
             model.worker.give_up(Refusal(503, "The server is stopping: ask again.", code="server_stopping"))
 
-    draining = asyncio.create_task(drain())
+    beside = [asyncio.create_task(work) for work in (drain(), close_idle(server, IDLE_SECONDS))]
     try:
         await server.serve(sockets=[listening])
     finally:
-        draining.cancel()
+        for task in beside:
+            task.cancel()
 
 
 def _store_file(port: int) -> Path:

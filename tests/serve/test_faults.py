@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import socket
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import uvicorn
 
+from ponder.serve.idle import close_idle
 from ponder.text.effort import Budget
 from ponder.types import Effort
 
@@ -155,6 +158,37 @@ def test_whole_answers_among_clients_that_vanish(micro: Serve, live: Live) -> No
     for connection in bad:
         connection.close()
     assert idle(client, served.worker.sampler.scheduler)  # type: ignore[attr-defined]
+
+
+def test_connections_on_which_nothing_is_asked_are_closed(serve: Serve, stepped: Stepped) -> None:
+    served = serve(sampler=stepped)
+    raw = json.dumps(BODY | {"n": 1}).encode()
+    whole, half = post(CHAT, len(raw)) + raw, post(CHAT, len(raw))[:40]
+
+    async def main() -> None:
+        server = uvicorn.Server(uvicorn.Config(served.app, port=0, log_level="error", lifespan="off"))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.005)
+        closing = asyncio.create_task(close_idle(server, 0.3))
+        address = server.servers[0].sockets[0].getsockname()
+        first, asked = await asyncio.open_connection(*address)
+        asked.write(whole)  # it is thought about for longer than that
+        for sent in (b"", half):
+            start, (reader, writer) = time.monotonic(), await asyncio.open_connection(*address)
+            writer.write(sent)
+            assert await asyncio.wait_for(reader.read(), 5) == b"" and time.monotonic() - start > 0.25
+            writer.close()
+        stepped.go(3)
+        assert (await asyncio.wait_for(first.readuntil(b"[DONE]"), 5)).startswith(b"HTTP/1.1 200")
+        asked.write(half)
+        assert b"HTTP" not in await asyncio.wait_for(first.read(), 5), "the next request was never whole"
+        asked.close()
+        server.should_exit = True
+        await serving
+        closing.cancel()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("path", [CHAT, RESPONSES])
