@@ -1,7 +1,7 @@
 """Take the pictures in this folder: `python docs/pictures.py URL SEARCHING_URL`, of two servers.
 
-The first is `ponder serve --price 0.15,0.60`; the second has a model with a reward head, and searches:
-`ponder serve --port 8001 --model DIR --search beam --samples 12 --width 3 --temperature 0.8`.
+The first is `ponder serve --price 0.15,0.60`; the second searches:
+`ponder serve --port 8001 --search beam --samples 12 --width 3 --temperature 0.8`.
 """
 
 import shutil
@@ -13,6 +13,17 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 FOLDER = Path(__file__).parent
 LONG = "What is 847 × 629?"
 DESK = {"viewport": {"width": 1180, "height": 760}, "device_scale_factor": 1.5}
+SLOWLY = """() => { const decode = TextDecoderStream; window.TextDecoderStream = class extends decode {
+  get readable() {
+    return super.readable.pipeThrough(new TransformStream({ async transform(text, out) {
+      for (const event of text.split(/(?<=\\n\\n)/)) {
+        out.enqueue(event);
+        await new Promise((done) => setTimeout(done, 400));
+      }
+    } }));
+  }
+} }"""
+"""The embedded model has thought before a picture is taken: its events are read at the pace of a larger one."""
 PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 
 
@@ -57,8 +68,9 @@ def main(url: str, searching: str) -> None:
             expect(page.locator(".dot.kept")).not_to_have_count(0)
             take(page, f"tree-{scheme}")
         page = opened(browser, url, color_scheme="light", **DESK)
+        page.evaluate(SLOWLY)
         ask(page, LONG, wait=False)
-        expect(page.locator(".step").nth(2)).to_be_attached()
+        expect(page.locator(".step .found").nth(2)).to_be_visible()
         page.screenshot(path=FOLDER / "thinking.png")
         page = opened(browser, url, color_scheme="light", **DESK)
         page.locator("#examples button").nth(4).click()

@@ -36,7 +36,14 @@ export function redraw(turn) {
   const last = known.get(drawn.chosen) ?? kept ?? nodes.at(-1);
   if (last) show(last);
   if (!turn.tree.search) wide.scrollLeft = wide.scrollWidth;
-  else if (kept) picture.querySelector(`[data-id="${kept.id}"]`).scrollIntoView({ block: "nearest", inline: "nearest" });
+  else if (kept) center(wide, [...picture.querySelectorAll(".dot.kept .mark")].map((mark) => mark.getBBox()));
+}
+
+/** Scroll so that the middle of these boxes is in the middle, and the last one in view. */
+function center(wide, boxes) {
+  const heights = boxes.map((box) => box.y);
+  wide.scrollTop = (Math.min(...heights) + Math.max(...heights) - wide.clientHeight) / 2;
+  wide.scrollLeft = boxes.at(-1).x + 2 * EDGE - wide.clientWidth;
 }
 
 function counts(turn) {

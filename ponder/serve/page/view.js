@@ -144,6 +144,7 @@ export class TurnView {
     this.shown.steps = [...steps];
     this.shown.raw = [...raw];
     if (changed && (atEnd || !this.turn.open) && this.turn.state === "thinking") this.clip.scrollTop = this.clip.scrollHeight;
+    this.clip.classList.toggle("more", this.clip.scrollHeight > this.clip.clientHeight + 1);
   }
 
   showNotice() {
