@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import re
 import signal
@@ -12,21 +13,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from ponder.serve.store import Store
+from ponder.interfaces import Prefix
+from ponder.serve.store import Kept, Store
+from ponder.types import Effort, Message
 
 PONDER = [sys.executable, "-c", "from ponder.cli import main; raise SystemExit(main())"]
 BODY: dict[str, Any] = {"model": "micro", "messages": [{"role": "user", "content": "what is the sum of both"}]}
 
 
-def started(checkpoint: Path, *options: str) -> "tuple[subprocess.Popen[str], httpx.Client]":
-    """A server of the micro checkpoint, on a free port, and a client of it."""
-    command = [*PONDER, "serve", "--model", str(checkpoint), "--port", "0", "--device", "cpu", *options]
+def started(checkpoint: Path | None, *options: str) -> "tuple[subprocess.Popen[str], httpx.Client]":
+    """A server of a checkpoint, or of none, on a free port, and a client of it."""
+    model = ["--model", str(checkpoint), "--device", "cpu"] if checkpoint else []
+    command = [*PONDER, "serve", "--port", "0", *model, *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     said = process.stderr.readline()
@@ -118,6 +123,135 @@ def test_a_port_in_use_is_one_sentence(client: httpx.Client, micro_checkpoint: P
     command = [*PONDER, "serve", "--model", str(micro_checkpoint), "--port", str(client.base_url.port)]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 2 and "ddress already in use" in outcome.stderr and "Traceback" not in outcome.stderr
+
+
+Routed = dict[str, tuple[str, str]]
+
+
+@pytest.fixture
+def fast(micro_checkpoint: Path, tmp_path: Path) -> tuple[Path, Routed]:
+    """A fast model whose head was set by hand, and questions with who must answer them, and how."""
+    import torch
+
+    from ponder.model.checkpoint import load_checkpoint, save_checkpoint
+    from ponder.model.heads import new_head
+    from ponder.reward.head import HeadRater
+
+    own = load_checkpoint(micro_checkpoint)
+    head = new_head(own.network.shape.hidden_size)
+    torch.nn.init.normal_(head.outer.weight, std=2.0, generator=torch.Generator().manual_seed(0))
+    asked = [f"so the sum of {a} and {b} is" for a in range(1, 9) for b in range(1, 9)]
+    efforts = [Effort.NONE, Effort.LOW]
+    rater = HeadRater(replace(own, head=head))
+    found = {
+        effort: [one.value for one in asyncio.run(rater.rate([Prefix((Message("user", a),), effort) for a in asked]))]
+        for effort in efforts
+    }
+    table = {effort: sum(sorted(values)[40:42]) / 2 for effort, values in found.items()}
+    surest: dict[tuple[str, str], tuple[float, str]] = {}
+    for text, *values in zip(asked, *found.values(), strict=True):
+        above = {effort: value - table[effort] for effort, value in zip(efforts, values, strict=True)}
+        enough = next((("fast", str(effort)) for effort in efforts if above[effort] > 0), ("micro", "medium"))
+        surest[enough] = max(surest.get(enough, (0.0, "")), (min(map(abs, above.values())), text))
+    assert set(surest) == {("fast", "none"), ("fast", "low"), ("micro", "medium")}, "set the head otherwise"
+    config = own.config.model_copy(update={"name": "fast", "auto": table | {Effort.HIGH: 0.0}})
+    save_checkpoint(replace(own, head=head, config=config), tmp_path / "fast")
+    return tmp_path / "fast", {text: who for who, (_, text) in surest.items()}
+
+
+SHORT: dict[str, Any] = BODY | {"messages": [{"role": "user", "content": "and so"}], "max_completion_tokens": 60}
+"""Micro thinks about it."""
+SUMMARIES = {"reasoning", "reasoning_content"}
+
+
+def fields(client: httpx.Client, **more: Any) -> list[set[str]]:
+    """Under what names a chat's summaries come, whole and streamed."""
+    asked = {"json": SHORT, **more}
+    whole = client.post("/v1/chat/completions", **asked).json()["choices"][0]["message"]
+    asked["json"] = SHORT | {"stream": True}
+    text = client.post("/v1/chat/completions", **asked).text.split("\n")
+    deltas = [one["choices"][0]["delta"] for one in told(iter(text)) if isinstance(one, dict)]
+    return [SUMMARIES & set(whole), SUMMARIES & {name for delta in deltas for name in delta}]
+
+
+def test_flags_of_two_models_prices_and_thoughts(serving: Any, fast: tuple[Path, Routed]) -> None:
+    folder, routed = fast
+    prices = ("--price", "3,60,1", "--fast-price", "1,2")
+    _, client = serving("--fast-model", str(folder), *prices, "--expose-thoughts", "--reasoning-field", "both")
+    assert [one["id"] for one in client.get("/v1/models").json()["data"]] == ["micro", "fast", "auto"]
+    assert fields(client) == [SUMMARIES, SUMMARIES]
+    for question, (name, effort) in routed.items():
+        turns = [{"role": "user", "content": question}]
+        reply = client.post("/v1/chat/completions", json=SHORT | {"model": "auto", "messages": turns})
+        whole, usage = reply.json(), reply.json()["usage"]
+        assert (whole["model"], whole["reasoning_effort"]) == (name, effort)
+        assert (reply.headers["x-ponder-model"], reply.headers["x-ponder-effort"]) == (name, effort)
+        read, cached, written = (1, 1, 2) if name == "fast" else (3, 1, 60)
+        known = usage["prompt_tokens_details"]["cached_tokens"]
+        cost = (usage["prompt_tokens"] - known) * read + known * cached + usage["completion_tokens"] * written
+        assert reply.headers["x-ponder-cost"] == usage["x_ponder_cost"] == f"{cost / 1e6:.6f}"
+    asked: dict[str, Any] = {"model": "micro", "input": "and so", "max_output_tokens": 60}
+    raw = [client.post("/v1/responses", json=asked | more).json() for more in ({}, {"include": ["reasoning.content"]})]
+    assert "content" not in raw[0]["output"][0] and raw[1]["output"][0]["content"][0]["type"] == "reasoning_text"
+
+
+def test_flags_that_refuse(serving: Any) -> None:
+    slow = ("--search", "majority", "--samples", "16", "--temperature", "1", "--answer-tokens", "20")
+    _, client = serving("--strict", "--reasoning-field", "none", "--requests", "1", *slow)
+    assert fields(client) == [set(), set()]
+    for wrong, code in (({"temperature": 0.5}, "unsupported_value"), ({"tools": [{}]}, "unsupported_parameter")):
+        reply = client.post("/v1/chat/completions", json=SHORT | wrong)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, code)
+    include = {"model": "micro", "input": "and so", "include": ["reasoning.content"]}
+    assert client.post("/v1/responses", json=include).status_code == 400
+    with client.stream("POST", "/v1/chat/completions", json=BODY | {"reasoning_effort": "max", "stream": True}):
+        reply = client.post("/v1/chat/completions", json=SHORT)
+        assert (reply.status_code, reply.headers["retry-after"]) == (429, "1"), "one is thought about at once"
+
+
+def test_flags_of_keys_and_days(serving: Any, tmp_path: Path) -> None:
+    owners = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("ann", "bob")}
+    (tmp_path / "keys").write_text("".join(f"{digest} {name}\n" for name, digest in owners.items()))
+    store = Store(tmp_path / "kept.sqlite")
+    for id_ in ("resp_old", "resp_new"):
+        asyncio.run(store.begin(Kept(id_, owners["bob"], None, [], {"id": id_})))
+        asyncio.run(store.finish(id_, {"id": id_}, []))
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "kept.sqlite")) as base, base:
+        base.execute("UPDATE responses SET used = used - 2 * 86400 WHERE id = 'resp_old'")
+    limits = ("--key-requests", "6", "--key-tokens", "1500", "--key-at-once", "1", "--reasoning-field", "reasoning")
+    keys = ("--api-key-file", str(tmp_path / "keys"), "--store", str(tmp_path / "kept.sqlite"), "--store-days", "1")
+    _, client = serving(*limits, *keys)
+    path, ann, bob = "/v1/chat/completions", *({"authorization": f"Bearer {name}"} for name in owners)
+    for stranger in ({}, {"authorization": "Bearer eve"}):
+        assert client.post(path, json=SHORT, headers=stranger).json()["error"]["code"] == "invalid_api_key"
+    assert fields(client, headers=ann) == [{"reasoning"}, {"reasoning"}]
+    long = BODY | {"n": 16, "temperature": 1, "reasoning_effort": "max"}
+    with client.stream("POST", path, json=long | {"stream": True}, headers=ann):
+        at_once = client.post(path, json=SHORT, headers=ann)
+    while "ponder_thinking 0.0" not in client.get("/metrics", headers=bob).text:
+        time.sleep(0.02)
+    while (spent := client.post(path, json=long | {"max_completion_tokens": 200}, headers=ann)).status_code == 200:
+        pass
+    for reply, said in ((at_once, "1 requests at once"), (spent, "1500 tokens a minute")):
+        assert reply.status_code == 429 and said in reply.json()["error"]["message"]
+        assert int(reply.headers["retry-after"]) >= 1
+    small = {"model": "micro", "input": "x", "reasoning": {"effort": "none"}, "max_output_tokens": 4}
+    replies = [client.post("/v1/responses", json=small, headers=bob) for _ in range(7)]
+    assert [one.status_code for one in replies] == [200] * 6 + [429], "what ann used is not bob's"
+    assert replies[0].headers["x-ratelimit-limit-requests"] == "6" and 1 <= int(replies[6].headers["retry-after"]) <= 10
+    kept = [client.get(f"/v1/responses/resp_{age}", headers=bob).status_code for age in ("old", "new")]
+    assert kept == [404, 200], "the day of one is over"
+
+
+def test_a_server_upstream(client: httpx.Client) -> None:
+    url = ("--upstream", f"{client.base_url}/v1".replace("//v1", "/v1"), "--upstream-model", "micro")
+    process, ours = started(None, *url, "--upstream-dialect", "think_tags")
+    turn = SHORT | {"reasoning_effort": "none"}
+    both = [one.post("/v1/chat/completions", json=turn).json() for one in (ours, client)]
+    assert both[0]["choices"][0]["message"]["content"] == both[1]["choices"][0]["message"]["content"].strip()
+    assert both[0]["usage"]["completion_tokens"] == both[1]["usage"]["completion_tokens"]
+    ended(process, ours)
 
 
 def told(lines: Iterator[str], until: str = "") -> list[Any]:

@@ -81,6 +81,7 @@ def test_tokens_are_counted_as_they_are_used(serve: Serve) -> None:
     while (reply := served.chat()).status_code == 200:
         pass
     assert reply.status_code == 429 and "tokens a minute" in reply.json()["error"]["message"]
+    assert 1 <= int(reply.headers["retry-after"]) <= 60
 
 
 def test_one_key_has_so_many_requests_at_once(serve: Serve, stepped: Stepped, live: Live) -> None:
@@ -88,6 +89,7 @@ def test_one_key_has_so_many_requests_at_once(serve: Serve, stepped: Stepped, li
     id_ = client.post(RESPONSES, json=BODY | {"background": True}, headers=ANN).json()["id"]
     reply = client.post(CHAT, json=BODY, headers=ANN)
     assert reply.status_code == 429 and "at once" in reply.json()["error"]["message"]
+    assert reply.headers["retry-after"] == "1"
     client.post(f"{RESPONSES}/{id_}/cancel", headers=ANN)
     stepped.go(3)
     assert client.post(CHAT, json=BODY, headers=ANN).status_code == 200
