@@ -2,7 +2,8 @@
 
 A job is one context and n samplings of what follows it. Its context is read once, whatever n is, and a prompt that was
 read before is not read again. A job with many samples takes turns with the others for free rows. Memory stays within
-a budget: a row that has no room waits, and where the rows outgrow the budget the youngest one begins again later.
+a budget: a row that has no room waits, and those behind it with it, so that no size starves; where the rows outgrow the
+budget the youngest one begins again later.
 """
 
 import math
@@ -37,8 +38,8 @@ SORT_EVERY = 128
 free slot between, and a chain's next context is about as long as its last one, so that they stay nearly sorted."""
 SORTED_ROWS = 64
 """Fewer rows are not worth sorting."""
-MOST_ROWS = 512
-"""Most rows that decode in one batch."""
+MOST_ROWS, MOST_CUDA_ROWS = 512, 4096
+"""Most rows that decode in one batch unless told otherwise; the latter on CUDA, where many take little more time."""
 MOST_BYTES = 2**31
 """Memory for caches: half of it for rows (growing holds half as much again for a moment), an eighth for remembered
 prompts, and the rest for what is being read. Weights, and what a pass works with, are not in it."""

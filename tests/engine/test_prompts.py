@@ -81,6 +81,7 @@ def test_a_prompt_stands_as_long_as_it_has_rows(program: list[tuple[str, int]]) 
             moved = prompts.compact()
             rows = [(name, moved[spot]) for name, spot in rows]
             assert prompts.tokens == prompts.tokens_of(spot for _, spot in rows)
+        assert prompts.users == len(rows)
         for look in prompts.looks([spot for _, spot in rows]):
             for row, at in zip(look.rows.tolist(), look.at.tolist(), strict=True):
                 name, spot = rows[row]
@@ -90,7 +91,7 @@ def test_a_prompt_stands_as_long_as_it_has_rows(program: list[tuple[str, int]]) 
     for _, spot in rows:
         prompts.leave(spot)
     prompts.compact()
-    assert prompts.tokens == 0
+    assert prompts.tokens == prompts.users == 0
 
 
 def test_nobody_joins_a_prompt_that_is_forgotten() -> None:

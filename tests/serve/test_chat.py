@@ -257,3 +257,8 @@ def test_what_the_engine_need_not_read_is_told_as_cached(micro: Serve) -> None:
         assert cost == pytest.approx(2 * (prompt - cached) + cached / 2, abs=1)
     whole = served.respond(text, reasoning={"effort": "none"}).json()["usage"]
     assert whole["input_tokens_details"]["cached_tokens"] == cached
+
+
+def test_a_stop_that_cannot_be_is_the_clients_error(micro: Serve) -> None:
+    reply = micro().chat("what is 6*7?", stop=["so", "<|end|>"])
+    assert reply.status_code == 400 and "spells the marker <|end|>" in reply.json()["error"]["message"]
