@@ -197,9 +197,9 @@ class Parser {
   text(kind) {
     const parts = this.words().split(/(?<!\\)\$/).map((part, at) => {
       if (at % 2) return new Parser(part, this.depth).whole();
-      const plain = part.replace(/\\(?:text\w*|emph|mathrm)\{([^{}]*)\}/g, "$1").replace(/\\([ ,;:!%$#&_{}])/g, spelled).replace(/~|^ | $/g, "\u00a0");
-      if (/\\/.test(plain)) throw new Error(`${plain} is no plain text`);
-      return set(made("mtext", plain), kind ? { class: kind } : {});
+      const text = plain(part).replace(/~|^ | $/g, "\u00a0");
+      if (text.includes("\\")) throw new Error(`${text} is no plain text`);
+      return set(made("mtext", text), kind ? { class: kind } : {});
     });
     return parts.length === 1 ? parts[0] : made("mrow", ...parts);
   }
@@ -207,9 +207,9 @@ class Parser {
   /** Letters that belong together, or a formula of single ones. */
   upright(kind) {
     const words = this.peek() === "{" ? this.words() : this.next();
-    const plain = words.replace(/\\([ ,;:!%$#&_{}])/g, spelled);
-    if (/[\\^_{}$]/.test(plain)) return new Parser(words, this.depth).whole();
-    const element = plain.trim().length > 1 ? made("mtext", plain) : set(made("mi", plain), { mathvariant: "normal" });
+    const text = plain(words);
+    if (/[\\^_{}$]/.test(text)) return new Parser(words, this.depth).whole();
+    const element = text.trim().length > 1 ? made("mtext", text) : set(made("mi", text), { mathvariant: "normal" });
     return set(element, kind ? { class: kind } : {});
   }
 
@@ -319,14 +319,14 @@ const BUILT = {
   mathop: (tex) => set(made("mrow", tex.argument()), { "data-limits": "1" }),
   operatorname: (tex) => {
     const wide = tex.took("*");
-    const name = tex.words().replace(/\\(?:text|mathrm)\{([^{}]*)\}/g, "$1").replace(/\\([ ,;:!])/g, spelled);
+    const name = plain(tex.words());
     if (name.includes("\\")) throw new Error(`${name} is no name`);
     return word(name, wide, tex.peek());
   },
   tag: (tex) => {
-    const plain = tex.took("*");
+    const bare = tex.took("*");
     const label = tex.words();
-    return made("mrow", blank(BLANKS.qquad), made("mtext", plain ? label : `(${label})`));
+    return made("mrow", blank(BLANKS.qquad), made("mtext", bare ? label : `(${label})`));
   },
   // Colours are the page's: what was to be coloured is drawn like the rest.
   color: (tex) => (tex.words(), made("mrow")),
@@ -377,9 +377,10 @@ function sided(columns) {
   return found.map((one) => `${{ l: "left", r: "right" }[one.at(-1)] ?? ""} ${one.length > 1 ? "ruled" : ""}`.trim());
 }
 
-/** "\," in text is a space, and "\%" the sign itself. */
-function spelled(_, sign) {
-  return ",;:".includes(sign) ? " " : sign === "!" ? "" : sign;
+/** Text without the commands that only dress it: "\," is a space, and "\%" the sign itself. */
+function plain(text) {
+  const spelled = (_, sign) => (",;:".includes(sign) ? " " : sign === "!" ? "" : sign);
+  return text.replace(/\\(?:text\w*|emph|mathrm)\{([^{}]*)\}/g, "$1").replace(/\\([ ,;:!%$#&_{}])/g, spelled);
 }
 
 /** The same formula in other letters; what has none of that kind stays as it is. */

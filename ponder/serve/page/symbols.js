@@ -119,6 +119,8 @@ export const NOTHING = (
   "protect rm bf it tt sf normalsize small large Large LARGE huge Huge / - @"
 ).split(" ");
 /** Commands that only give their argument a place or a kind. */
-export const PLAIN = "mathrel mathbin mathord mathopen mathclose mathpunct mathinner ensuremath smash mathclap mathllap mathrlap llap rlap".split(" ");
+export const PLAIN = (
+  "mathrel mathbin mathord mathopen mathclose mathpunct mathinner ensuremath smash mathclap mathllap mathrlap llap rlap"
+).split(" ");
 /** Between two parts of a group. */
 export const INFIX = { over: {}, choose: { linethickness: "0" }, atop: { linethickness: "0" } };

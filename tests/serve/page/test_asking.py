@@ -71,6 +71,7 @@ def test_what_is_asked_again_or_deleted_is_forgotten_by_the_server(seen: Seen) -
     seen.ask("two")
     seen.done(count=2)
     first, second = seen.responses()
+    expect(page.get_by_text("until you delete them here")).to_be_visible()
     with page.expect_response(lambda reply: reply.request.method == "DELETE"):
         seen.button("Retry").nth(1).click()
     seen.done(count=2)
