@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ponder.cli import models
-from ponder.engine.scripted import Step
+from ponder.engine.scripted import ScriptedSampler, Step
 from ponder.model.checkpoint import CONFIG_FILE, PONDER_FILE, WEIGHTS_FILE
+from ponder.tasks import same_of
 from ponder.text.effort import Plan
 from ponder.types import Block, Effort, Rating
 
@@ -100,7 +101,7 @@ def test_an_effort_means_what_the_models_own_plan_says(run, scripted, monkeypatc
     scripted["toss"] = tossed
     plan = Plan(search="majority", samples=5, temperature=1.0)
     model = replace(models.load(), plans={Effort.HIGH: plan})
-    monkeypatch.setattr(models, "load", lambda *_: model)
+    monkeypatch.setattr(models, "load", lambda *_, **__: model)
     told = json.loads(run("think", "toss", "--effort", "high", "--json").out)
     assert (told["search"], told["temperature"]) == ("majority", 1.0) and told["tokens"]["discarded"] > 0
     told = json.loads(run("think", "toss", "--effort", "low", "--json").out)
@@ -117,10 +118,10 @@ def test_auto_takes_the_effort_that_the_model_expects_to_do(run, scripted, monke
 
     assert "train one with `ponder train reward`" in one_sentence(run("think", "easy?", "--effort", "auto"))
     headed = replace(models.load(), rater=Rater())
-    monkeypatch.setattr(models, "load", lambda *_: headed)
+    monkeypatch.setattr(models, "load", lambda *_, **__: headed)
     assert "benchmarks.effort" in one_sentence(run("think", "easy?", "--effort", "auto"))
     routed = replace(headed, auto={Effort.LOW: 0.5, Effort.HIGH: 0.0})
-    monkeypatch.setattr(models, "load", lambda *_: routed)
+    monkeypatch.setattr(models, "load", lambda *_, **__: routed)
     assert json.loads(run("think", "easy?", "--effort", "auto", "--json").out)["effort"] == "low"
     assert json.loads(run("think", "quite hard", "--effort", "auto", "--json").out)["effort"] == "high"
     piped(b"hard\neasy\n/effort medium\neasy\n")
@@ -305,3 +306,12 @@ def test_chat_keeps_the_conversation_without_its_thoughts(run, monkeypatch, scri
 def test_bad_chat(run, scripted, piped, raw, part):
     piped(raw)
     assert part in one_sentence(run("chat"))
+
+
+def test_a_vote_is_over_answers_that_are_one_to_what_the_model_was_taught(run, monkeypatch):
+    spelled = ("1+2+3", "3+2+1", "2+1+3", "4*3", "4*3")
+    sampler = ScriptedSampler({"6?": lambda prefix, rng: Step(rng.choice(spelled))})
+    asked = ["think", "6?", "--effort", "none", "--search", "majority", "--samples", "64", "--temperature", "1"]
+    for same, answers in ((str.strip, {"4*3"}), (same_of(["countdown:2"]), set(spelled[:3]))):
+        monkeypatch.setattr(models, "load", lambda *_, same=same, **__: models.Model(sampler, "scripted", same=same))
+        assert run(*asked).out.strip() in answers
