@@ -199,9 +199,16 @@ def load(
     from ponder.engine.decoder import compiled_first
     from ponder.engine.local import LocalSampler
     from ponder.engine.parallel import ParallelSampler
-    from ponder.engine.scheduler import MOST_BYTES, least_bytes
+    from ponder.engine.scheduler import MOST_BYTES, MOST_CUDA_ROWS, MOST_ROWS, least_bytes
     from ponder.model.checkpoint import load_checkpoint
-    from ponder.model.device import DTYPES, narrow, pick_device, pick_sampling_dtype, settle_decoding_threads
+    from ponder.model.device import (
+        DTYPES,
+        narrow,
+        pick_device,
+        pick_sampling_dtype,
+        settle_decoding_threads,
+        spare_bytes,
+    )
     from ponder.reward.head import HeadRater
 
     picked = pick_device(device)
@@ -216,11 +223,12 @@ def load(
         output.note(f"{config.name}: {note}", style="yellow")
     settle_decoding_threads(picked.value, shape.hidden_size)
     # Caches grow with what is generated: a large model's budget only says how far they may.
-    most = max(MOST_BYTES, workers * least_bytes(shape))
+    most = max(MOST_BYTES, workers * least_bytes(shape), spare_bytes(picked.value))
+    rows = MOST_CUDA_ROWS if picked.value == "cuda" else MOST_ROWS
     if workers > 1 and narrow(picked.value, shape.hidden_size):
         sampler = ParallelSampler(checkpoint, workers, most_bytes=most)
     else:
-        sampler = LocalSampler(checkpoint, most_bytes=most)
+        sampler = LocalSampler(checkpoint, rows, most)
     rater = HeadRater(checkpoint) if checkpoint.head and config.dialect == BLOCKS.name else None
     same = same_of(config.tasks)
     return Model(sampler, config.name, config.style, config.dialect, config.efforts, config.auto, rater, folder, same)

@@ -223,7 +223,7 @@ def open_thinker(
     models.check_sampling(temperature or 0.0, top_p)
     if effort not in (None, AUTO):
         effort_named(effort)
-    loaded = models.load(model, device, upstream, dtype=dtype)
+    loaded = models.load(model, device, upstream, 1, dtype)
     if effort == AUTO:
         loaded.router()
     display = Display(output.stderr(), show_thoughts, quiet, DIALECTS[loaded.dialect])

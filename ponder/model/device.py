@@ -60,6 +60,12 @@ def _asked_for(dtype: str) -> Pick:
     return Pick(dtype, "asked for")
 
 
+def spare_bytes(device: str) -> int:
+    """Memory that caches may take on a device of its own: a third of what is free, for graphs round it up, and growing
+    takes as much again for a moment; 0 on a CPU."""
+    return torch.cuda.mem_get_info()[0] // 3 if device == "cuda" else 0
+
+
 def settle_decoding_threads(device: str, hidden: int) -> None:
     """Let a CPU decode a narrow network with one thread.
 
