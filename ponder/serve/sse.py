@@ -75,7 +75,8 @@ class Events(Response):
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()
+                with suppress(Gone):  # the status was sent: all that is left is to hang up
+                    task.result()
         finally:
             await _cancelled(*tasks)
             await self._lines.aclose()
