@@ -27,6 +27,7 @@ from ponder.engine.graphs import GraphDecoder, uncaptured
 from ponder.engine.kv_cache import Slots
 from ponder.engine.rows import Begun, Rows
 from ponder.engine.spans import token_bytes
+from ponder.errors import SamplerError
 from ponder.interfaces import Limit, Sampling
 from ponder.model.device import DTYPES
 from ponder.model.network import Network, new_network
@@ -165,9 +166,12 @@ def run(given: argparse.Namespace, note: Callable[[str], None]) -> dict[str, Any
             if time.monotonic() - start > given.limit:
                 found[size][str(count)] = {"left_out": f"{given.limit:g} s were over"}
                 continue
-            one = measure(network, count, given.repeats, machine)
-            found[size][str(count)] = one
-            note(_line(size, count, one))
+            try:
+                found[size][str(count)] = measure(network, count, given.repeats, machine)
+                note(_line(size, count, found[size][str(count)]))
+            except (torch.OutOfMemoryError, SamplerError) as err:
+                found[size][str(count)] = {"left_out": str(err).split("\n", 1)[0]}
+                note(f"{size}, {count} rows: {err}")
             given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")  # whatever comes after it
             if device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -60,18 +60,20 @@ class CudaGraphs:
     """A `Capture` by CUDA; all graphs work in the same memory, for never two of them run at once."""
 
     pool: Any = None
+    stream: Any = None
 
     def __call__(self, body: Body, state: Sequence[Tensor]) -> Body:
         """See `Capture`; raises SamplerError where something cannot be captured."""
-        before, graph, stream = [one.clone() for one in state], torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        before, graph = [one.clone() for one in state], torch.cuda.CUDAGraph()
+        self.pool = self.pool or torch.cuda.graph_pool_handle()
+        self.stream = self.stream or torch.cuda.Stream()  # always the same one: each keeps memory of its own
         try:
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):  # libraries make what they work with in their first call
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):  # libraries make what they work with in their first call
                 body()
-            torch.cuda.current_stream().wait_stream(stream)
-            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            torch.cuda.current_stream().wait_stream(self.stream)
             # Other threads may go on using the device meanwhile.
-            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
                 body()
         except RuntimeError as err:
             raise SamplerError(

@@ -1,6 +1,7 @@
 """Steps of fixed sizes in fixed memory are those of torch, also played from a tape of operations alone."""
 
 import asyncio
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -212,6 +213,17 @@ def test_weights_that_change_or_move_are_seen_and_others_refused() -> None:
     network.double()
     with pytest.raises(SamplerError, match="float64"):
         passes(decoder, contexts, 8)
+
+
+def test_a_sampler_in_bfloat16_thinks_and_rates_as_in_float32(micro: Checkpoint) -> None:
+    half = replace(micro, network=copy.deepcopy(micro.network)).to("cpu", torch.bfloat16)
+    whole = replace(half, network=copy.deepcopy(half.network)).to("cpu", torch.float32)
+    near, right = sampler_of(half, uncaptured), sampler_of(whole)
+    asked = prefix(1), Limit(20, 5), [Sampling(0.0)]
+    mine, theirs = (asyncio.run(one.extend(*asked))[0] for one in (near, right))
+    assert mine.segment.logprobs[0] == pytest.approx(theirs.segment.logprobs[0], abs=0.1)
+    assert mine.rating and mine.rating.value == pytest.approx(0.5, abs=0.05)
+    assert near.scheduler.bytes < 0.6 * right.scheduler.bytes
 
 
 def test_in_bfloat16_it_is_torch_in_bfloat16() -> None:

@@ -181,3 +181,20 @@ def test_code_from_the_directory_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("raise SystemExit('run')\n", encoding="utf-8")
     with pytest.raises(CheckpointError, match="cannot be run by transformers"):
         load_foreign(tmp_path)
+
+
+def test_in_bfloat16_it_decodes_with_caches_of_half_the_size(tmp_path: Path) -> None:
+    saved("mistral", SMALL, tmp_path)
+    found = list[Written]()
+    for dtype in (torch.float32, torch.bfloat16):
+        network = load_foreign(tmp_path)[0].to("cpu", dtype)
+        turns = [buffer.dtype for name, buffer in network.model.named_buffers() if "inv_freq" in name]
+        assert turns and set(turns) == {torch.float32}, "positions are turned in float32"
+        scheduler = Scheduler(network, Grammar.free([2], [], V, V, torch.device("cpu")))
+        job = Job((5, 6, 7), 3, Place.BETWEEN, Limit(8, 8), [Sampling(0.0)], found.append, pytest.fail)
+        scheduler.submit(job)
+        while scheduler.busy:
+            scheduler.step()
+        assert scheduler.decoder.why.endswith("computed by transformers")
+    whole, half = found
+    assert half.logprobs[0] == pytest.approx(whole.logprobs[0], abs=0.2)
