@@ -2,21 +2,18 @@
 // and the formula is shown as it was written.
 //
 // Why not KaTeX: it would have to come from elsewhere, or be copied here as a megabyte of scripts, styles and fonts that
-// nobody in this project reads, beside which a policy of `default-src 'self'` has no room for the styles it writes. What
-// answers of reasoning models hold is a small part of TeX, and MathML has drawn it in every browser since 2023. Tables
-// of names are in symbols.js; a command with arguments is one line of BUILT.
+// nobody in this project reads, and a policy of `default-src 'self'` has no room for the styles that it writes. What
+// answers hold is a small part of TeX, and all browsers have drawn MathML since 2023. Tables of names are in symbols.js;
+// a command with arguments is one line of BUILT.
 
 import {
-  ACCENTS, BELOW, BLANKS, FENCES, FUNCTIONS, GRIDS, INFIX, LETTERS, LIMITS, NOTHING, OPERATORS, PLAIN, STYLES, SUMS, UPRIGHT,
-  WIDE_ARROWS, WORDS,
+  ACCENTS, BELOW, BLANKS, EMS, FENCES, FUNCTIONS, GRIDS, INFIX, LENGTH, LETTERS, LIMITS, LONGEST, NOTHING, OPERATORS, PLAIN,
+  STYLES, SUMS, UPRIGHT, WIDE_ARROWS, WORDS,
 } from "./symbols.js";
 
 const SPACE = "http://www.w3.org/1998/Math/MathML";
 const DEEPEST = 60;
-const LONGEST = 10; // em, of one space
 const TOKENS = /\\[a-zA-Z]+|\\[\s\S]|\d+(?:(?:[.,]|\{,\})\d+)*(?:\.(?=\\(?:overline|bar|dot)))?|\s+|[\s\S]/gu;
-const LENGTH = /^(-?[\d.]+)\s*(em|ex|mu|pt|cm|mm|in|px)$/;
-const EMS = { em: 1, ex: 0.5, mu: 1 / 18, pt: 0.1, cm: 2.8, mm: 0.28, in: 7.2, px: 0.075 };
 const has = Object.hasOwn;
 
 /** The <math> element of a formula; throws where it holds what is not known here. */
@@ -208,7 +205,11 @@ class Parser {
   upright(kind) {
     const words = this.peek() === "{" ? this.words() : this.next();
     const text = plain(words);
-    if (/[\\^_{}$]/.test(text)) return new Parser(words, this.depth).whole();
+    if (/[\\^_{}$]/.test(text)) {
+      const whole = new Parser(words, this.depth).whole();
+      for (const one of whole.querySelectorAll("mi")) set(one, { mathvariant: "normal" });
+      return whole;
+    }
     const element = text.trim().length > 1 ? made("mtext", text) : set(made("mi", text), { mathvariant: "normal" });
     return set(element, kind ? { class: kind } : {});
   }
@@ -373,8 +374,7 @@ function fence(token, how = { stretchy: "true" }) {
 
 /** Where the columns of an array stand, and which have a line to their left: "{c|r}". */
 function sided(columns) {
-  const found = columns.replace(/[^lcr|]/g, "").match(/\|*[lcr]/g) ?? [];
-  return found.map((one) => `${{ l: "left", r: "right" }[one.at(-1)] ?? ""} ${one.length > 1 ? "ruled" : ""}`.trim());
+  return (columns.replace(/[^lcr|]/g, "").match(/\|*[lcr]/g) ?? []).map((one) => `${{ l: "left", r: "right" }[one.at(-1)] ?? ""} ${one.length > 1 ? "ruled" : ""}`.trim());
 }
 
 /** Text without the commands that only dress it: "\," is a space, and "\%" the sign itself. */

@@ -72,6 +72,11 @@ export const BLANKS = {
   medspace: 0.22, thickspace: 0.28, negthinspace: -0.17, space: 0.25, nobreakspace: 0.25, "\n": 0.25,
 };
 
+/** Other lengths, and what each unit is in em; no blank is wider than the longest. */
+export const LENGTH = /^(-?[\d.]+)\s*(em|ex|mu|pt|cm|mm|in|px)$/;
+export const EMS = { em: 1, ex: 0.5, mu: 1 / 18, pt: 0.1, cm: 2.8, mm: 0.28, in: 7.2, px: 0.075 };
+export const LONGEST = 10;
+
 /** Signs above. */
 export const ACCENTS = table(`
   hat ^ widehat ^ bar ¯ vec → tilde ~ widetilde ~ dot ˙ ddot ¨ dddot ⃛ acute ´ grave \` breve ˘ check ˇ mathring ˚

@@ -52,6 +52,7 @@ ANSWERS = {
     "attack": ATTACK,
     "formula": "So $x = \\frac{-b \\pm \\sqrt{b^2}}{2a}$, costs $5 and 2*3*4.\n\n"
     "| a | b |\n|--|--:|\n| 1 | `x` |\n\n```py\ny\n```",
+    "units": "$9.81\\,\\mathrm{m/s^2}$",
     "endless": "and so on " * 100,
 }
 ROUTED = {Effort.LOW: 0.5, Effort.HIGH: 0.0}

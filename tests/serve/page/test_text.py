@@ -92,6 +92,7 @@ FORMULAS = {
         "[mover[x ^] mover[v →] mover[y ¯] mrow.overlined[[A B]] munder[munder[[a + b] ⏟] c]]"
     ),
     r"\mathbb{R}^n \mathbf{v} \boldsymbol{\alpha} \mathcal{O}(n) \mathrm{d}x": "[msup[ℝ n] 𝐯 𝜶 𝒪 ( n ) d x]",
+    r"10\,\mathrm{m/s^2}": "[10 _ [m / msup[s 2]]]",
     r"\alpha \Omega \varepsilon \ell \infty \partial": "[α Ω ε ℓ ∞ ∂]",
     r"a\,b\quad c \hspace{1em} d \phantom{+1} e": "[a _ b _ c _ d mphantom[[+ 1]] e]",
     r"\boxed{42} \frac{\cancel{2}x}{\cancel{2}}": "[mrow.boxed[42] mfrac[[mrow.cancelled[2] x] mrow.cancelled[2]]]",
@@ -164,6 +165,14 @@ def test_markdown_becomes_what_it_means(seen: Seen) -> None:
 def test_formulas_become_mathml(seen: Seen) -> None:
     found = drawn(seen, [f"$${tex}$$" for tex in FORMULAS])
     assert dict(zip(FORMULAS, found, strict=True)) == {tex: f"p[math[{told}]]" for tex, told in FORMULAS.items()}
+
+
+def test_units_are_upright(seen: Seen) -> None:
+    seen.ask("units")
+    seen.done()
+    letters = seen.page.locator(".answer math mi")
+    expect(letters).to_have_text(["m", "s"])
+    assert {one.get_attribute("mathvariant") for one in letters.all()} == {"normal"}
 
 
 def test_formulas_that_are_not_known_stay_as_they_were_written(seen: Seen) -> None:
