@@ -35,7 +35,8 @@ def rater_of(name: str, model: Model, problems: Sequence[Problem] = (), seed: in
     if name == HEAD:
         return None
     if name == EXACT:
-        output.note("rated by the truth itself: an upper bound for any rater, never a result", style="yellow")
+        told = "rated by the truth of each block, where what can still be won counts as won"
+        output.note(f"{told}: an upper bound, never a result", style="yellow")
         return OracleRater(problems)
     if model.dialect == BLOCKS.name:
         raise ConfigError(
