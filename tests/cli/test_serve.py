@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,10 +167,8 @@ SUMMARIES = {"reasoning", "reasoning_content"}
 
 def fields(client: httpx.Client, **more: Any) -> list[set[str]]:
     """Under what names a chat's summaries come, whole and streamed."""
-    asked = {"json": SHORT, **more}
-    whole = client.post("/v1/chat/completions", **asked).json()["choices"][0]["message"]
-    asked["json"] = SHORT | {"stream": True}
-    text = client.post("/v1/chat/completions", **asked).text.split("\n")
+    whole = client.post("/v1/chat/completions", json=SHORT, **more).json()["choices"][0]["message"]
+    text = client.post("/v1/chat/completions", json=SHORT | {"stream": True}, **more).text.split("\n")
     deltas = [one["choices"][0]["delta"] for one in told(iter(text)) if isinstance(one, dict)]
     return [SUMMARIES & set(whole), SUMMARIES & {name for delta in deltas for name in delta}]
 
@@ -247,8 +246,8 @@ def test_flags_of_keys_and_days(serving: Any, tmp_path: Path) -> None:
 def test_a_server_upstream(client: httpx.Client) -> None:
     url = ("--upstream", f"{client.base_url}/v1".replace("//v1", "/v1"), "--upstream-model", "micro")
     process, ours = started(None, *url, "--upstream-dialect", "think_tags")
-    turn = SHORT | {"reasoning_effort": "none"}
-    both = [one.post("/v1/chat/completions", json=turn).json() for one in (ours, client)]
+    asked = SHORT | {"reasoning_effort": "none"}
+    both = [one.post("/v1/chat/completions", json=asked).json() for one in (ours, client)]
     assert both[0]["choices"][0]["message"]["content"] == both[1]["choices"][0]["message"]["content"].strip()
     assert both[0]["usage"]["completion_tokens"] == both[1]["usage"]["completion_tokens"]
     ended(process, ours)
@@ -273,11 +272,15 @@ def test_killed_under_load_then_told_to_stop(serving: Any, tmp_path: Path) -> No
     asked: dict[str, Any] = {"model": "micro", "input": "what is the sum of both", "temperature": 1}
     whole = [client.post("/v1/responses", json=asked | {"reasoning": {"effort": "none"}}).json() for _ in range(3)]
     long = asked | {"reasoning": {"effort": "max"}, "background": True}
-    open_ = [client.post("/v1/responses", json=long).json()["id"] for _ in range(20)]
+    open_ = [client.post("/v1/responses", json=long).json()["id"] for _ in range(6)]
+    brief = {"stream": True, "reasoning": {"effort": "none"}, "max_output_tokens": 8}
+    seen = streams(client, asked | brief, 40, 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
 
     process, client = serving(*options)
+    for events in filter(None, seen):
+        as_seen(client, events)
     assert [client.get(f"/v1/responses/{one['id']}").json() for one in whole] == whole
     found = [client.get(f"/v1/responses/{id_}").json() for id_ in open_]
     assert {one["status"] for one in found} <= {"failed", "completed", "incomplete"}
@@ -294,8 +297,18 @@ def test_killed_under_load_then_told_to_stop(serving: Any, tmp_path: Path) -> No
         lines = response.iter_lines(), chunks.iter_lines()
         (id_,) = {one["response"]["id"] for one in told(lines[0], "response.created")}
         next(lines[1])
-        process.send_signal(signal.SIGTERM)
-        ends = [told(one) for one in lines]
+        unheard = client.post("/v1/responses", json=long).json()["id"]
+        with ThreadPoolExecutor(2) as pool:
+            bodies = {"/v1/chat/completions": chat | {"stream": False}, "/v1/responses": long | {"background": False}}
+            waiting = [pool.submit(client.post, path, json=body) for path, body in bodies.items()]
+            while "ponder_thinking 5.0" not in client.get("/metrics").text:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            ends = [told(one) for one in lines]
+            refused = [one.result(60) for one in waiting]
+    for reply in refused:
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"], error["type"]) == (503, "server_stopping", "server_error")
     assert ends[0][-1] == ends[1][-1] == "data: [DONE]"
     assert ends[0][-2]["type"] == "response.failed" and "stopping" in ends[0][-2]["response"]["error"]["message"]
     assert ends[1][-2]["error"]["code"] == "server_stopping"
@@ -303,10 +316,33 @@ def test_killed_under_load_then_told_to_stop(serving: Any, tmp_path: Path) -> No
     store = Store(tmp_path / "responses.sqlite")
     kept = asyncio.run(store.find(id_, ""))
     assert kept and kept.whole == ends[0][-2]["response"]
+    left = asyncio.run(store.find(unheard, ""))
+    assert left and left.whole["status"] == "failed" and "stopping" in left.whole["error"]["message"]
     store.close()
+    check_rows(tmp_path / "responses.sqlite")
 
 
 ENDS = ("response.completed", "response.incomplete")
+
+
+def as_seen(client: httpx.Client, events: list[Any]) -> Any:
+    """A response that was streamed, as it is kept: as its client saw it end, or as failed."""
+    id_ = events[0]["response"]["id"]
+    whole = client.get(f"/v1/responses/{id_}").json()
+    if events[-1]["type"] in ENDS:
+        assert whole == events[-1]["response"]
+    assert whole["status"] in ("failed", "completed", "incomplete") and whole["id"] == id_
+    (end,) = told(iter(client.get(f"/v1/responses/{id_}?stream=true").text.split("\n")))[-2:-1]
+    assert end["response"] == whole
+    return whole
+
+
+def check_rows(file: Path) -> None:
+    """Nothing in a store is half-written."""
+    with contextlib.closing(sqlite3.connect(file)) as base:
+        assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert base.execute("SELECT count(*) FROM responses WHERE running").fetchone() == (0,)
+        assert all(map(json.loads, (whole for (whole,) in base.execute("SELECT whole FROM responses"))))
 
 
 def streams(client: httpx.Client, asked: dict[str, Any], count: int, ends: int) -> list[list[Any]]:
@@ -345,21 +381,11 @@ def test_killed_again_and_again_what_was_seen_is_what_is_kept(serving: Any, tmp_
         process.wait()
         process, client = serving("--store", str(file))
         for events in filter(None, seen):
-            id_ = events[0]["response"]["id"]
-            whole = client.get(f"/v1/responses/{id_}").json()
-            if events[-1]["type"] in ENDS:
-                assert whole == events[-1]["response"]
-            else:
-                assert whole["status"] in ("failed", "completed", "incomplete") and whole["id"] == id_
-            (end,) = told(iter(client.get(f"/v1/responses/{id_}?stream=true").text.split("\n")))[-2:-1]
-            assert end["response"] == whole
-            kept[id_] = whole
+            whole = as_seen(client, events)
+            kept[whole["id"]] = whole
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with contextlib.closing(sqlite3.connect(file)) as base:
-            assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            assert base.execute("SELECT count(*) FROM responses WHERE running").fetchone() == (0,)
-            assert all(map(json.loads, (whole for (whole,) in base.execute("SELECT whole FROM responses"))))
+        check_rows(file)
     assert len({one["status"] for one in kept.values()}) > 1, "they were all killed, or none"
 
 
