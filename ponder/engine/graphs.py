@@ -250,8 +250,9 @@ class GraphDecoder:
         self.dense = True
         self.why = f"CUDA graphs: our own network, {str(first.dtype).removeprefix('torch.')}"
         idle = [] if capture else _idle.setdefault(network, [])
-        fresh = not idle or idle[-1].device != first.device or idle[-1].dtype != first.dtype
-        self._stage = Stage(network.shape, first.device, first.dtype, capture or CudaGraphs()) if fresh else idle.pop()
+        if idle and (idle[-1].device, idle[-1].dtype) != (first.device, first.dtype):
+            idle.clear()
+        self._stage = idle.pop() if idle else Stage(network.shape, first.device, first.dtype, capture or CudaGraphs())
         finalize(self, idle.append, self._stage)
         self._slots: Slots | None = None
         self._grammar: Grammar | None = None

@@ -328,7 +328,7 @@ class Scheduler:
         heard = [(slot, owner) for slot, owner in enumerate(self._owners) if owner and owner.job.hear]
         ended: list[int] = []
         if heard:
-            values, drawn = tokens.tolist(), self._rows.drawn.tolist()
+            values, drawn = torch.stack((tokens, self._rows.drawn)).tolist()
             for slot, owner in heard:
                 job, sample = owner.job, owner.sample
                 if drawn[slot] > job.heard[sample]:
