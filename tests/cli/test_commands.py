@@ -296,7 +296,7 @@ def test_the_defaults_that_help_shows_are_the_real_ones():
     }
     assert {name: shown[name] for name in real} == real
     shown = {option.name: option.show_default for option in group.commands["reward"].params}  # pyright: ignore
-    told_otherwise = ("fresh", "rollouts")  # a switch, and what is nothing by default
+    told_otherwise = ("fresh", "rollouts", "step_labels")  # a switch, and what is nothing by default
     real = {
         name: field.default
         for name, field in RewardConfig.model_fields.items()
