@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ponder.engine.decoder import Decoder, decoder_for
 from ponder.engine.grammar import Grammar
 from ponder.engine.kv_cache import Slots
-from ponder.engine.native.decoder import LONGEST_REST, REST, Company, NativeDecoder
+from ponder.engine.native.decoder import REST, WELL, Company, NativeDecoder
 from ponder.engine.rows import Begun, Rows
 from ponder.engine.spans import empty_span, token_bytes
 from ponder.errors import SamplerError
@@ -117,7 +117,8 @@ def test_a_row_has_the_same_bits_in_any_company_and_any_number_of_threads(monkey
 
 def test_a_helper_shares_in_passes_of_few_rows_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ponder.engine.native.decoder.WORTH_A_HELPER", 0)
-    monkeypatch.setattr("ponder.engine.native.decoder._company", Company(next_rest=0))
+    monkeypatch.setattr("ponder.engine.native.decoder._company", Company())
+    monkeypatch.setattr("ponder.engine.native.decoder.REST", 0)
 
     def two() -> int:
         time.sleep(1e-4)  # so that the helper has time to come
@@ -145,10 +146,10 @@ def test_where_a_helper_is_late_passes_are_made_alone_for_longer_and_longer() ->
         assert company.wanted()
         company.told(stalled=True)
         assert [company.wanted() for _ in range(rest)] == [False] * (rest - 1) + [True]
-    for _ in range(LONGEST_REST):
+    for _ in range(WELL):
         company.told(stalled=False)
     company.told(stalled=True)
-    assert [company.wanted() for _ in range(REST)].count(False) == REST - 1
+    assert [company.wanted() for _ in range(REST)].count(True) == 1
 
 
 def test_weights_that_change_or_move_are_seen_and_others_refused() -> None:

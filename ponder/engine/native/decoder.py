@@ -30,9 +30,9 @@ SHARE = LANES // 2
 """Lanes by which threads share them out: a product of fewer costs as much."""
 WORTH_A_HELPER = 2**19
 """Weights of a network whose passes two threads share where their lanes are too few to be shared out."""
-REST, LONGEST_REST = 64, 8192
-"""Passes that are made alone after one in which a helper was waited for in vain: twice as many after each such pass,
-and as few as at first again after as many shared ones."""
+REST, LONGEST_REST, WELL = 8, 8192, 256
+"""Passes that are made alone after one in which a helper was waited for in vain: twice as many where fewer than WELL
+shared passes went well before it, up to the longest."""
 MARKS = [AT[place] for place in (Place.BETWEEN, Place.ANSWER, Place.SUMMARY, Place.DONE)]
 LAYER = (
     "input_layernorm.weight",
@@ -68,9 +68,9 @@ class Company:
 
     rest: int = 0
     """Passes that are still made alone."""
-    next_rest: int = REST
-    shared: int = 0
-    """Passes that went well since the last one that did not."""
+    last_rest: int = 0
+    well: int = 0
+    """Shared passes since the last one that stalled."""
 
     def wanted(self) -> bool:
         """Whether the next pass is for two."""
@@ -79,12 +79,12 @@ class Company:
 
     def told(self, stalled: bool) -> None:
         """How a shared pass went."""
-        if stalled:
-            self.rest, self.next_rest = self.next_rest, min(2 * self.next_rest, LONGEST_REST)
-            self.shared = 0
-        else:
-            self.shared += 1
-            self.next_rest = REST if self.shared >= LONGEST_REST else self.next_rest
+        if not stalled:
+            self.well += 1
+            return
+        again = self.last_rest and self.well < WELL
+        self.rest = self.last_rest = min(2 * self.last_rest, LONGEST_REST) if again else REST
+        self.well = 0
 
 
 _company = Company()
@@ -114,6 +114,8 @@ class NativeDecoder:
         self._worth_a_helper = sum(one.numel() for one in named.values()) >= WORTH_A_HELPER
         self._rooms, self._threads = list[_Room](), ThreadPoolExecutor(thread_name_prefix="decoder")
         self._helper: _Helper | None = None
+        self._helped = 0
+        """Turns that earlier helpers have shared."""
         self._most: int | None = None
         """Threads that there are for kernels while torch has one."""
         self._standing: tuple[Slots | None, int, int] = (None, 0, 0)
@@ -243,6 +245,9 @@ class NativeDecoder:
         if helper and helper.future.done():
             helper.future.result()
         if helper is None or helper.future.done() or not all(map(is_, helper.given, given)):
+            if helper:
+                self._helped += self._turns(helper)
+                helper.shared[pair.TURN * pair.APART] = pair.GONE
             shared = np.zeros(pair.PLACES * pair.APART, np.int64)
             future = self._threads.submit(passes.help, *given, self._sizes, eps, first[0], second[1], shared)
             self._helper = helper = _Helper(future, given, shared)
@@ -253,8 +258,12 @@ class NativeDecoder:
 
     @property
     def helped(self) -> int:
-        """Turns of passes that the last helper has shared."""
-        return int(self._helper.shared[pair.TURN * pair.APART]) if self._helper else 0
+        """Turns of passes that helpers have shared."""
+        return self._helped + (self._turns(self._helper) if self._helper else 0)
+
+    @staticmethod
+    def _turns(helper: "_Helper") -> int:
+        return int(helper.shared[pair.TURN * pair.APART])
 
     def _where(self) -> tuple[Any, Any]:
         """The addresses of the layers' weights, and of the others; they change where weights move to shared memory."""

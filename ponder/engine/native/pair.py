@@ -29,6 +29,8 @@ and of the last one the layer and its first lane; how often somebody came to a m
 waited there for long."""
 APART = 8
 """Numbers from one of them to the next."""
+GONE = -1
+"""In place of the turns: the helper is sent away, for it would spin on the core that the next one needs."""
 AWAY, THERE, TAKEN = range(3)
 """A helper has not come or has gone; waits; has a turn."""
 PATIENCE = 20_000
@@ -110,7 +112,8 @@ def offer(shared: int, step: int, start: int) -> int:
 
 @kernel
 def wait(shared: int, turns: int) -> bool:
-    """A helper that knows of so many turns waits for the next one; False where none comes for long, and it goes."""
+    """A helper that knows of so many turns waits for the next one; False where it is sent away, or none comes for
+    long, and it goes."""
     looks = 0
     while look(shared, TURN) == turns:
         looks += 1
@@ -118,7 +121,7 @@ def wait(shared: int, turns: int) -> bool:
             breathe()
             if looks >= STAY and swap(shared, STATE, THERE, AWAY):
                 return False
-    return True
+    return look(shared, TURN) != GONE
 
 
 @kernel

@@ -9,6 +9,7 @@ from typing import Any
 
 from ponder.engine.native.compiling import LANES, entry, kernel
 from ponder.engine.native.pair import (
+    GONE,
     SECOND,
     START,
     STATE,
@@ -301,7 +302,7 @@ def help(lanes: Any, layers: Any, ends: Any, sizes: Any, eps: float, scratch: in
     at = shared.ctypes.data
     turns = look(at, TURN)
     tell(at, STATE, THERE)
-    while wait(at, turns):
+    while turns != GONE and wait(at, turns):
         turns += 1
         step, start = look(at, STEP), look(at, START)
         chunk = lanes[start : start + CHUNK]
