@@ -239,7 +239,7 @@ def test_the_same_tokens_are_drawn(data: st.DataObject) -> None:
 
 def test_a_step_leaves_torch_its_threads_also_where_another_begins_meanwhile() -> None:
     """A new Python thread finds the number that was set last: one, while another decoder is at its step."""
-    first, second = decoder_for(network_of(), CPU), decoder_for(network_of(), CPU)
+    first, second = decoder_for(network_of()), decoder_for(network_of())
     after: list[tuple[int, int]] = []
 
     def begin() -> None:
