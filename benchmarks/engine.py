@@ -242,7 +242,7 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
 
 
 def base(threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
-    """Fixed lengths on random weights of ponder-base's size."""
+    """Fixed lengths on random weights of ponder-base's size; no tree, whose blocks would end at random."""
     embedded = load_checkpoint(MODEL)
     network = new_network(replace(shape_named("base"), vocab_size=embedded.tokenizer.size), 0).eval()
     checkpoint = replace(embedded, network=network, head=None)
@@ -258,8 +258,6 @@ def base(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
                 for name, peer in others.items():
                     ways[name] = lambda o=peer, p=some, n=samples: their_fixed(o, sampler, p, n)
                 found[label] = compare(ways, repeats, note)
-            note("base tree")
-            found["tree"] = trees(checkpoint, prompts[0], others, repeats, note)
     found["profile"] = {
         "one_stream": profile(lambda: our_fixed(sampler, prefixes[:1])),
         "rollouts": profile(lambda: our_fixed(sampler, prefixes, SAMPLES), repeats=1),
