@@ -396,11 +396,4 @@ def _costs(leaves: Sequence[Leaf]) -> list[Tokens]:
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     """How many first ids are the same, by halving: slices compare fast."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return bisect_left(range(min(len(one), len(other))), True, key=lambda at: one[: at + 1] != other[: at + 1])
