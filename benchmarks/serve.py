@@ -31,7 +31,7 @@ from ponder.types import Split
 
 RESULTS = Path(__file__).parent / "results" / "serve.json"
 GOALS = {"own": 0.85, "transformers": 5.0, "memory": 1.1}
-"""Least ratios of tokens per second; of memory, the most that a load's last third may need of what its middle did."""
+"""Least ratios of tokens per second; of memory, the most that a load's second half may need of what its first did."""
 LEVEL = 2
 QUESTIONS = 4
 """For each client; then they begin again."""
@@ -96,14 +96,16 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def growth(memory: Sequence[float]) -> float:
-    """The median of the last third beside that of the middle one; in the first, caches fill up.
+    """The most in the second half beside the most in the first, in which caches fill up."""
+    half = max(1, len(memory) // 2)
+    return max(memory[half:], default=memory[0]) / max(memory[:half])
 
-    Not the most: all rows' caches are copied for a moment when they grow, within the memory budget.
-    """
+
+def climb(memory: Sequence[float]) -> float:
+    """The median of the last third beside that of the middle one: without the moments in which caches are copied to
+    grow, which the most is made of."""
     third = len(memory) // 3
-    if not third:
-        return 1.0
-    return statistics.median(memory[-third:]) / statistics.median(memory[third:-third])
+    return statistics.median(memory[-third:]) / statistics.median(memory[third:-third]) if third else 1.0
 
 
 def others_than(answers: dict[str, Any], asked: int, phase: Phase) -> int:
@@ -137,7 +139,7 @@ def against_own(
     wrong = [one.wrong for one in read if one.wrong]
     engine = [one["tokens"] / one["seconds"] for one in alone]
     # Each load by itself, and all of them as one: neither may climb.
-    growths = [growth(one) for one in (memory, *(one.memory for one in phases))]
+    loads = [memory, *(one.memory for one in phases)]
     return {
         "clients": given.clients,
         "seconds": round(sum(one.seconds for one in phases), 1),
@@ -157,7 +159,8 @@ def against_own(
             "end": round(memory[-1]),
             "most": round(max(memory)),
         },
-        "memory_growth": round(max(growths), 3),
+        "memory_growth": round(max(map(growth, loads)), 3),
+        "memory_climb": round(max(map(climb, loads)), 3),
         "cpu_ms_a_stream": {
             "server": ms(sum(one.server_cpu for one in phases), len(heard)),
             "clients": ms(sum(one.client_cpu for one in phases), len(heard)),
@@ -230,8 +233,10 @@ def section(found: Mapping[str, Any]) -> str:
             f"{told(one['ratio'])} | ≥ {GOALS['transformers']:g} |"
         )
     lines.append(
-        f"| memory, MB, at most {memory['most']:,} | {memory['end']:,} | a load's last third beside its middle | | "
-        f"{own['memory_growth']:.2f} | ≤ {GOALS['memory']:g} |"
+        f"| most memory, MB | {memory['most']:,} | a load's second half beside its first | | "
+        f"{own['memory_growth']:.2f} | ≤ {GOALS['memory']:g} |\n"
+        f"| memory, MB | {memory['end']:,} | a load's last third beside its middle, medians | | "
+        f"{own['memory_climb']:.2f} | ≤ {GOALS['memory']:g} |"
     )
     times = {"to the first summary": "first_summary_s", "to the answer": "first_answer_s", "to the end": "whole_s"}
     rows = [f"| {what} | {own[name].get('p50', '–')} | {own[name].get('p99', '–')} |" for what, name in times.items()]
@@ -267,9 +272,10 @@ def missed(found: Mapping[str, Any]) -> list[str]:
         least[name] = one["ratio"]["median"], GOALS["transformers"]
     said = [f"{name}: {value:g}, goal {goal:g}" for name, (value, goal) in least.items() if value < goal]
     said += [f"{times} streams: {what}" for what, times in own["wrong"].items()]
-    if own["memory_growth"] > GOALS["memory"]:
-        grown = f"{own['memory_growth']:g} of the middle's, goal {GOALS['memory']:g}"
-        said.append(f"memory in a load's last third: {grown}")
+    memory = {"memory_growth": "second half: {:g} of the first", "memory_climb": "end: {:g} of its middle"}
+    for key, name in memory.items():
+        if own[key] > GOALS["memory"]:
+            said.append(f"memory in a load's {name.format(own[key])}, goal {GOALS['memory']:g}")
     return said
 
 

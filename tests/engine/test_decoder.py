@@ -122,7 +122,7 @@ def test_a_helper_shares_in_passes_of_few_rows_and_changes_no_bit(monkeypatch: p
     monkeypatch.setattr("ponder.engine.native.decoder.WORTH_A_HELPER", 0)
     monkeypatch.setattr("ponder.engine.native.decoder._company", Company())
     monkeypatch.setattr("ponder.engine.native.decoder.REST", 0)
-    submit, helped = ThreadPoolExecutor.submit, 0
+    submit = ThreadPoolExecutor.submit
 
     def waited_for(pool: ThreadPoolExecutor, work: Any, /, *given: Any) -> Any:
         """Begins a helper, and goes on when it is there: else it comes when it comes."""
@@ -144,8 +144,7 @@ def test_a_helper_shares_in_passes_of_few_rows_and_changes_no_bit(monkeypatch: p
             assert all(map(torch.equal, passes(decoder, contexts, 8, steps=60), wanted))
             if helped := helped + decoder.helped:
                 break
-    if not helped:
-        pytest.skip("other programs leave this one no second core: no helper could share in a pass")
+        assert helped > 0
 
 
 def test_where_a_helper_is_late_passes_are_made_alone_for_longer_and_longer() -> None:

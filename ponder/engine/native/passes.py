@@ -174,8 +174,8 @@ def _begin(lanes: Any, embedding: int, hidden: int, x: int, dim: int, table: int
 
 
 @kernel
-def _pick(lanes: Any, hidden: int, x: int, picked: int) -> int:
-    """Puts what the trunk ends with, of the lanes that ask for logits, side by side; returns how many they are."""
+def _pick(lanes: Any, hidden: int, x: int, picked: int):
+    """Puts what the trunk ends with, of the lanes that ask for logits, side by side."""
     asked = 0
     for lane in range(len(lanes)):
         if lanes[lane, LOGITS]:
@@ -185,7 +185,6 @@ def _pick(lanes: Any, hidden: int, x: int, picked: int) -> int:
                 put(to, LANES * number, value)
                 put(lanes[lane, HIDDEN], number, value)
             asked += 1
-    return asked
 
 
 @kernel
