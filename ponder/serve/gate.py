@@ -19,7 +19,7 @@ from ponder.serve.settings import Settings
 from ponder.serve.sse import Gone
 
 log = logging.getLogger("ponder.serve")
-OPEN_PATHS = ("/health", "/openapi.json")
+OPEN_PATHS = ("/health", "/openapi.json", "/favicon.ico")
 """Need no key."""
 THINKING_PATHS = ("/v1/chat/completions", "/v1/responses")
 KNOWN_PATHS = (*OPEN_PATHS, *THINKING_PATHS, "/v1/models", "/metrics")

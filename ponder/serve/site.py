@@ -87,6 +87,10 @@ class Site:
             raise Refusal(404, f"Unknown request URL: GET {request.url.path}", code="unknown_url")
         return self.files[name].reply(request)
 
+    async def icon(self, request: Request) -> Response:
+        """Its icon, where browsers look for one before they have read which it is."""
+        return self.files["icon.svg"].reply(request)
+
     async def about(self) -> Response:
         """What the page can offer."""
         spent = [model.spent(effort, None) for model in self.models.all for effort in Effort]
@@ -133,7 +137,12 @@ def _json(value: Any) -> Response:
 def add_site(app: FastAPI, settings: Settings, models: Models) -> None:
     """Give an application the page."""
     site = Site(settings, models, read_files())
-    gets = {"/": site.index, "/page/about.json": site.about, "/page/examples.json": site.examples}
+    gets = {
+        "/": site.index,
+        "/favicon.ico": site.icon,
+        "/page/about.json": site.about,
+        "/page/examples.json": site.examples,
+    }
     for path, answer in (gets | {"/page/{name}": site.file}).items():
         app.add_api_route(path, answer, methods=["GET"], include_in_schema=False)
     app.add_api_route("/page/grade", site.grade, methods=["POST"], include_in_schema=False)

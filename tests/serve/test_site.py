@@ -22,7 +22,7 @@ def test_the_page_and_its_files_are_served(serve: Serve) -> None:
     first = served.get("/")
     assert first.status_code == 200 and first.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in first.headers["content-security-policy"]
-    for name in re.findall(r'(?:href|src)="(/[^"]*)"', first.text):
+    for name in ("/favicon.ico", *re.findall(r'(?:href|src)="(/[^"]*)"', first.text)):
         reply = served.get(name)
         assert reply.status_code == 200 and reply.headers["x-content-type-options"] == "nosniff"
         again = served.get(name, headers={"if-none-match": reply.headers["etag"]})
@@ -68,7 +68,7 @@ def test_it_says_what_can_be_chosen(serve: Serve) -> None:
 
 def test_the_page_needs_no_key_but_asking_does(serve: Serve) -> None:
     served = serve(keys=Keys((hashlib.sha256(b"right").digest(),)))
-    for path in ("/", "/page/app.js", "/page/about.json", "/page/examples.json"):
+    for path in ("/", "/favicon.ico", "/page/app.js", "/page/about.json", "/page/examples.json"):
         assert served.get(path).status_code == 200
     assert served.ask("/page/grade", {"id": "countdown:1:test:0", "answer": "1"}).status_code == 401
     assert served.get("/v1/models").status_code == 401

@@ -212,7 +212,7 @@ def look(stage: Stage, **how: Any) -> Seen:
     seen = Seen(stage.browser.new_context(**how).new_page(), stage)
     page = seen.page
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and seen.complaints.append(said.text))
+    page.on("console", lambda said: said.type == "error" and seen.complaints.append(f"{said.text} {said.location}"))
     page.on("request", lambda request: seen.wire.append(f"{request.method} {request.url}"))
     asked = "/v1/responses"
     page.on("request", lambda one: one.url.endswith(asked) and seen.sent.append(one.post_data_json or {}))
