@@ -69,8 +69,10 @@ def test_another_engine_takes_its_place(how: str, caplog: pytest.LogCaptureFixtu
 
     async def main() -> None:
         watching = asyncio.create_task(worker.watch(lambda: restarts.append(1)))
+        waiting = [asyncio.create_task(asked(worker)) for _ in range(3)]
+        await asyncio.sleep(0)  # all three have asked: who comes after the crash is refused, which is tested below
         broken.crash.set()
-        failed = await asyncio.wait_for(asyncio.gather(*(asked(worker) for _ in range(3)), return_exceptions=True), 15)
+        failed = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 15)
         assert all(isinstance(one, SamplerError) for one in failed), failed
         for _ in range(100):
             if restarts:
