@@ -81,7 +81,7 @@ class Surprise(NamedTuple):
     @classmethod
     def of(cls, logprobs: Sequence[float]) -> Self:
         """From the tokens' log-probabilities."""
-        return cls(max((0.0, *(-one for one in logprobs))), -sum(logprobs))
+        return cls(max(0.0, -min(logprobs, default=0.0)), -sum(logprobs))
 
 
 @dataclass(frozen=True)

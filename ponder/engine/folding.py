@@ -46,7 +46,8 @@ class Folding:
         longest, used = self.checkpoint.network.shape.max_position_embeddings, len(context.ids)
         room = longest - used - (not prefix.answering)  # the answer's marker is still to come
         limit = answer_fits(limit, context, prefix, room, longest)
-        return replace(limit, thinking=min(limit.thinking, max(1, (longest - used - limit.answer) // 2)))
+        thinking = min(limit.thinking, max(1, (longest - used - limit.answer) // 2))
+        return limit if thinking == limit.thinking else replace(limit, thinking=thinking)
 
     def ear(self, prefix: Prefix, limit: Limit, hear: Hear | None) -> Ear:
         """Stop texts hold in the answer alone."""

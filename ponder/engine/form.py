@@ -12,7 +12,7 @@ from ponder.engine.jobs import Written
 from ponder.errors import ContextError
 from ponder.interfaces import Extension, Hear, Limit, Prefix
 from ponder.text.format import Piece, Place
-from ponder.types import Block, Ended, Rating, Segment, Surprise
+from ponder.types import Block, Ended, Rating, Segment
 
 PROMPTS = 4096
 """Prompts whose tokens are remembered."""
@@ -72,7 +72,8 @@ def answer_fits(limit: Limit, context: Context, prefix: Prefix, room: int, longe
     Raises ContextError where it is the prompt that leaves too little.
     """
     if prefix.blocks:  # it answers with what is left
-        limit = replace(limit, answer=max(1, min(limit.answer, room)))
+        answer = max(1, min(limit.answer, room))
+        limit = limit if answer == limit.answer else replace(limit, answer=answer)
     if limit.answer > room:
         raise ContextError(
             f"the prompt has {len(context.ids)} tokens and its answer up to {limit.answer}, but the model reads at "
@@ -88,7 +89,7 @@ def extension(
     limit = written.job.limit
     segment = Segment(written.job.context, written.tokens, written.logprobs, (limit.thinking, limit.answer))
     after, before = (Rating(*found) if found else None for found in (written.after, written.before))
-    block = block and replace(block, surprise=Surprise.of(written.logprobs))
+    block = block and Block(block.headline, block.thoughts, block.summary, written.surprise)
     known = written.job.known or 0
     return Extension(block, answer, ended, segment, after, before, last=last, known=known)
 

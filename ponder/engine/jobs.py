@@ -50,6 +50,7 @@ class Written(NamedTuple):
     sample: int
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
+    surprise: Surprise
     before: tuple[float, float] | None
     """Value and validity at the end of the context, where there is a head."""
     after: tuple[float, float] | None

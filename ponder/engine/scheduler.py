@@ -32,7 +32,8 @@ from ponder.types import Surprise
 COMPACT = 0.75
 """Free rows are taken out of the batch once no more than this share is in use, where nobody waits for them."""
 SPARE = 0.25
-"""Where free rows are not computed, the batch grows by at least this share: growing copies all that the rows hold."""
+"""Where free rows and columns are not computed, there are at least this share more of them once they do not suffice:
+growing copies all that the rows hold."""
 SORT_EVERY = 128
 """Steps after which the rows are arranged again. Where they are sorted by length, the shortest context takes the first
 free slot between, and a chain's next context is about as long as its last one, so that they stay nearly sorted."""
@@ -109,7 +110,7 @@ class Scheduler:
     @property
     def decoding(self) -> int:
         """Rows that decode for somebody."""
-        return sum(owner is not None for owner in self._owners)
+        return len(self._owners) - self._owners.count(None)
 
     @property
     def idle(self) -> bool:
@@ -264,8 +265,16 @@ class Scheduler:
         """By how many rows to grow where so many are missing, for at least so many tokens in each."""
         if self.decoder.dense:
             return more
-        wanted = min(max(more, int(SPARE * len(self._owners))), self.most_rows - len(self._owners))
+        waiting = more + sum(len(job.pending) for job in self._waiting)  # they would have it grow again at once
+        wanted = min(max(waiting, int(SPARE * len(self._owners))), self.most_rows - len(self._owners))
         return wanted if self._fits(len(self._owners) + wanted, tokens, 0) else more
+
+    def _spare_columns(self) -> None:
+        """Where the longest row is about to need more columns, make some more than that."""
+        columns = self._slots.columns
+        more = columns + int(SPARE * columns)
+        if int(self._slots.lengths.max()) >= columns and self._fits(len(self._owners), more, 0):
+            self._slots.reserve(len(self._owners), more)
 
     def _trim(self) -> bool:
         """Give up free rows and unused columns; False where there are none."""
@@ -283,6 +292,8 @@ class Scheduler:
         idle = not self._waiting and len(used) <= COMPACT * len(self._owners)
         self._unsorted += 1
         due = self._unsorted >= SORT_EVERY
+        if not (due or self.decoder.dense or not idle):  # before more columns are copied, and only then
+            due = bool(used) and int(self._slots.lengths.max()) >= self._slots.columns
         if self.decoder.dense:
             wanted = idle or (due and len(used) >= SORTED_ROWS)
         else:
@@ -342,21 +353,20 @@ class Scheduler:
         if not slots:
             return
         owners, texts = [self._owners[slot] for slot in slots], self._rows.read(slots)
-        surprises = [
-            (*(owner.job.surprises if owner else ()), Surprise.of(logprobs))
-            for owner, (_, logprobs) in zip(owners, texts, strict=True)
-        ]
-        ratings = [None] * len(slots) if hidden is None else self._reader.rate(hidden, surprises)
+        surprises = [Surprise.of(logprobs) for _, logprobs in texts]
+        past = [owner.job.surprises if owner else () for owner in owners]
+        chains = [(*before, own) for before, own in zip(past, surprises, strict=True)]
+        ratings = [None] * len(slots) if hidden is None else self._reader.rate(hidden, chains)
         self._free(slots)
         broken = False
-        for owner, (tokens, logprobs), rating in zip(owners, texts, ratings, strict=True):
+        for owner, (tokens, logprobs), surprise, rating in zip(owners, texts, surprises, ratings, strict=True):
             assert owner
             if damaged := _damaged(logprobs, (*(owner.before or ()), *(rating or ()))):
                 owner.job.cancelled = True
                 owner.job.failed(SamplerError(f"{damaged} is not finite: its weights are damaged"))
                 broken = True
                 continue
-            written = Written(owner.job, owner.sample, tokens, logprobs, owner.before, rating)
+            written = Written(owner.job, owner.sample, tokens, logprobs, surprise, owner.before, rating)
             call(owner.job, partial(owner.job.done, written))
         if broken:
             self._slots.clean()
@@ -368,6 +378,8 @@ class Scheduler:
             tokens = tokens[torch.tensor(stay, device=self._device)]
             over = [at for at, slot in enumerate(stay) if slot in set(over)]
             self._keep(stay)
+        if not self.decoder.dense:
+            self._spare_columns()
         self.before_pass()
         hidden, self._logits = self.decoder.decode(tokens, self._slots, self._rows.active)
         self._slots.lengths += self._rows.active
