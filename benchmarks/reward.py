@@ -6,6 +6,8 @@ it says against the exact truth: AUC, calibration and first-error F1, with inter
 plot. Then selection among N of them: a plain sample, the majority, the best by rating, and a vote weighted by rating.
 The exact checker measures here; it never chooses.
 
+Beside them stands what needs no labels at all: how unlikely the model itself thought its least likely token.
+
 A head reads with the trunk it was saved with; heads of one frozen trunk share its readings. Of one that was never told
 which blocks are valid, as an outcome reward model, the value stands in for the validity.
 """
@@ -13,6 +15,7 @@ which blocks are valid, as an outcome reward model, the value stands in for the 
 import argparse
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,18 +43,21 @@ from ponder.text.effort import effort_named
 from ponder.train.rated import Labelled, Rated, pack_rollout
 from ponder.train.reads import judged, read_all, trunk_digest
 from ponder.train.rollout import Draw, Drawn, roll_out_all
-from ponder.types import Ended, Rating
+from ponder.types import Ended, Rating, Surprise
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "reward.json"
 PLOT = ROOT / "docs" / "reliability.png"
 NAME, OWN = "reward", "own"
+SURPRISE = "no labels"
+"""The rating by the model's own surprise."""
 SHUFFLES = 8
 """Orders of a problem's samples over which a selection among its first N is averaged."""
 MOST_TOKENS = 16_384
 """Of one pass of a trunk."""
 TOLD = {
     "f1": "first-error F1",
+    "chosen_f1": "at a threshold chosen on the other half",
     "validity_auc": "AUC, validity",
     "outcome_auc": "AUC, outcome",
     "within_auc": "within problems",
@@ -195,7 +201,19 @@ def rated(
             said = [replace(each, ratings=tuple(Rating(r.value, r.value) for r in each.ratings)) for each in said]
         pairs = zip(drawn, said, strict=True)
         found[one.name] = [replace(each, ratings=told.ratings) for each, told in pairs], said
+    own = [Judged(surprised(one), row.labels, row.group) for one, row in zip(drawn, rows, strict=True)]
+    found[SURPRISE] = [replace(one, ratings=each.ratings) for one, each in zip(drawn, own, strict=True)], own
     return found
+
+
+def surprised(drawn: Drawn) -> tuple[Rating, ...]:
+    """At each boundary how likely the model thought the least likely token: of all so far, and of the last block."""
+    ratings, least = [Rating(1.0, 1.0)], 1.0
+    for segment in drawn.rollout.segments:
+        here = math.exp(-Surprise.of(segment.logprobs).most)
+        least = min(least, here)
+        ratings.append(Rating(least, here))
+    return tuple(ratings)
 
 
 def _trunks(entered: Sequence[Contestant]) -> list[Contestant]:
@@ -231,6 +249,9 @@ def section(found: Mapping[str, Any]) -> str:
         "head, against the exact truth. In brackets 95 % intervals of a bootstrap over problems.",
         "",
         table(["head", *TOLD.values()], rows),
+        "",
+        f"`{SURPRISE}` is the model's own surprise: the probability of its least likely token, in the block for "
+        "validity, in all so far for the value.",
         "",
         "Goals: first-error F1 ≥ 0.80 of a head that learned from exact labels, ≥ 0.70 from Monte-Carlo ones alone; "
         "calibration error ≤ 0.05.",
@@ -278,9 +299,10 @@ def main() -> None:
     network = sampling.own()[0]
     settle_decoding_threads(device, network.shape.hidden_size)
     pairs = [pair for spec in given.task for pair in parse_spec(spec)]
-    everything: dict[str, list[Judged]] = {one.name: [] for one in entered}
-    by_problem: dict[str, list[list[Drawn]]] = {one.name: [] for one in entered}
-    tasks: dict[str, dict[str, Any]] = {one.name: {} for one in entered}
+    names = [*(one.name for one in entered), SURPRISE]
+    everything: dict[str, list[Judged]] = {name: [] for name in names}
+    by_problem: dict[str, list[list[Drawn]]] = {name: [] for name in names}
+    tasks: dict[str, dict[str, Any]] = {name: {} for name in names}
     for name, level in pairs:
         drawn = sampled(sampling, name, level, given)
         right = [float(one.rollout.grade.right) for one in drawn]
@@ -300,23 +322,23 @@ def main() -> None:
     found: dict[str, Any] = {
         "model": str(given.model),
         "tasks": [f"{name}:{level}" for name, level in pairs],
-        "problems": len(by_problem[entered[0].name]),
-        "rollouts": len(everything[entered[0].name]),
+        "problems": len(by_problem[SURPRISE]),
+        "rollouts": len(everything[SURPRISE]),
         **{name: getattr(given, name) for name in ("samples", "effort", "seed")},
         "command": f"python -m benchmarks.reward --model {given.model}"
         + "".join(f" --head {spec}" for spec in given.head)
         + "".join(f" --task {spec}" for spec in given.task)
         + f" --problems {given.problems} --samples {given.samples}",
         "heads": {
-            one.name: {
-                "folder": str(one.folder),
-                "taught": one.taught,
-                "own_trunk": one.trunk != trunk,
-                "all": worth(everything[one.name]),
-                "selection": selection(by_problem[one.name], given.samples),
-                "tasks": tasks[one.name],
+            name: {
+                "folder": str(one.folder) if one else "",
+                "taught": one is None or one.taught,
+                "own_trunk": one is not None and one.trunk != trunk,
+                "all": worth(everything[name]),
+                "selection": selection(by_problem[name], given.samples),
+                "tasks": tasks[name],
             }
-            for one in entered
+            for name, one in zip(names, (*entered, None), strict=True)
         },
         "commit": commit(),
         "seconds": round(time.monotonic() - started, 1),

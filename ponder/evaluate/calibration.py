@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 from ponder.evaluate.metrics import mean
 from ponder.evaluate.plots import LOOKS, new_figure
 from ponder.reward.boundary import Judged
+from ponder.seeds import rng_for
 
 STYLES = tuple(LOOKS[name] for name in ("majority", "weighted_vote", "beam", "best_of_n", "single"))
 """Colours and marks of heads."""
 BINS = 15
 THRESHOLD = 0.5
 """A block whose validity is below this is called wrong."""
+STEPS = 40
+"""Into how many steps the thresholds are divided that are tried where one is chosen."""
 
 
 class Rated(NamedTuple):
@@ -79,6 +82,9 @@ class Measured:
     validity: Quality
     """The validity at the ends of blocks."""
     first_error: FirstError
+    chosen: FirstError
+    """The same where each half of the problems has the threshold that is best for the other half. ProcessBench, too,
+    chooses it on other data: some labels leave all validities high."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -88,7 +94,7 @@ class Measured:
         """The numbers that a training's metrics keep, by short names."""
         parts = {"outcome": self.outcome, "start": self.start, "value": self.value, "validity": self.validity}
         found = {f"{name}_{key}": getattr(part, key) for name, part in parts.items() for key in ("auc", "ece", "loss")}
-        found |= {"within_auc": self.within, "f1": self.first_error.f1}
+        found |= {"within_auc": self.within, "f1": self.first_error.f1, "chosen_f1": self.chosen.f1}
         return {name: value for name, value in found.items() if value is not None}
 
 
@@ -102,6 +108,7 @@ def measure(judged: Sequence[Judged], threshold: float = THRESHOLD) -> Measured:
         value=quality(said["value"]),
         validity=quality(said["validity"]),
         first_error=first_error_f1((found, true) for _, found, true in first_errors(judged, threshold)),
+        chosen=first_error_f1((found, true) for _, found, true in chosen_first_errors(judged)),
     )
 
 
@@ -216,6 +223,21 @@ def first_errors(judged: Sequence[Judged], threshold: float = THRESHOLD) -> list
             said = [rating.validity for rating in one.ratings[1:-1]]
             pairs.append((number, first_error(said, threshold), true))
     return pairs
+
+
+def chosen_first_errors(judged: Sequence[Judged]) -> list[tuple[int, int, int]]:
+    """As `first_errors`, at the threshold with the highest F1 among the other half of the problems."""
+    half = [rng_for("half", one.group or str(number)).random() < 0.5 for number, one in enumerate(judged)]
+    tried = [first_errors(judged, step / STEPS) for step in range(1, STEPS)]
+
+    def best(other: bool) -> list[tuple[int, int, int]]:
+        def f1(pairs: Sequence[tuple[int, int, int]]) -> float:
+            return first_error_f1((found, true) for number, found, true in pairs if half[number] is other).f1 or 0.0
+
+        return max(tried, key=f1)
+
+    found = {own: best(not own) for own in (False, True)}
+    return [pair for own, pairs in found.items() for pair in pairs if half[pair[0]] is own]
 
 
 def plot_reliability(heads: Mapping[str, Mapping[str, Sequence[Rated]]], path: Path) -> None:

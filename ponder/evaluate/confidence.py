@@ -3,7 +3,8 @@
 Rollouts of one problem are alike, so that whole problems are drawn, with all of their rollouts. Every number is
 computed for all resamples together, from how often each problem was drawn, and is what `calibration.measure` would
 find in the resample, where a problem that was drawn twice is two. Calibration errors alone are moved: noise can only
-add to them, and a resample has it twice, so that most lie above what was measured. They are laid around it.
+add to them, and a resample has it twice, so that most lie above what was measured. They are laid around it. Thresholds
+that were chosen stay as they are.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ponder.evaluate.calibration import BINS, THRESHOLD, Rated, auc, first_errors, measure, outputs, quality
+from ponder.evaluate.calibration import (
+    BINS,
+    THRESHOLD,
+    Rated,
+    auc,
+    chosen_first_errors,
+    first_errors,
+    measure,
+    outputs,
+    quality,
+)
 from ponder.evaluate.metrics import RESAMPLES
 from ponder.evaluate.resampling import Numbers, draws, spread
 from ponder.reward.boundary import Judged
@@ -39,6 +50,7 @@ def intervals(
     }
     found["within_auc"] = _within(judged, owners, drawn)
     found["f1"] = _f1(first_errors(judged, threshold), owners, drawn)
+    found["chosen_f1"] = _f1(chosen_first_errors(judged), owners, drawn)
     measured = measure(judged, threshold).flat()
     for name in [name for name in found if name.endswith("_ece") and name in measured]:
         found[name] = np.clip(found[name] - np.nanmedian(found[name]) + measured[name], 0.0, 1.0)

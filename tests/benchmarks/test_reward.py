@@ -46,23 +46,25 @@ def test_heads_stand_side_by_side(
     monkeypatch.setattr(sys, "argv", ["reward", *words])
     reward.main()
     told = json.loads(out.read_text(encoding="utf-8"))
-    assert list(told["heads"]) == list(heads) and told["rollouts"] == 4 and told["problems"] == 2
+    assert list(told["heads"]) == [*heads, reward.SURPRISE] and told["rollouts"] == 4 and told["problems"] == 2
     assert {name: (one["taught"], one["own_trunk"]) for name, one in told["heads"].items()} == {
         "exact": (True, False),
         "mc": (True, False),
         "orm": (False, False),
         "joint": (True, True),
+        reward.SURPRISE: (True, False),
     }
     for one in told["heads"].values():
         assert list(one["tasks"]) == ["letters:1"] and set(one["selection"]) == {"1", "2"}
         assert one["all"]["outcome"]["n"] == 4 and one["all"]["intervals"]["outcome_ece"]
     errors = [one["all"]["flat"]["outcome_ece"] for one in told["heads"].values()]
-    assert len(set(errors)) == 4, "the heads read alike"
+    assert len(set(errors)) == 5, "the heads read alike"
     shown = capsys.readouterr().out
     rows = [line for line in shown.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows if row[2:].split(" ")[0] in heads] == [
         f"| {name}" for name in heads
     ] * 2
+    assert sum(row.startswith(f"| {reward.SURPRISE} ") for row in rows) == 2
     assert "`orm` was never told" in shown and "`joint` reads with a trunk of its own." in shown
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert page.read_bytes() == before, "a dry run wrote the page"
@@ -84,7 +86,7 @@ def made(problems: int) -> list[Judged]:
 
 def test_every_number_has_an_interval_that_narrows_with_more_problems() -> None:
     few, many = reward.worth(made(12)), reward.worth(made(120))
-    for name in ("f1", "validity_auc", "outcome_auc", "within_auc", "validity_ece", "outcome_ece"):
+    for name in ("f1", "chosen_f1", "validity_auc", "outcome_auc", "within_auc", "validity_ece", "outcome_ece"):
         for one in (few, many):
             low, high = one["intervals"][name]
             assert 0.0 <= low <= one["flat"][name] <= high <= 1.0

@@ -12,6 +12,7 @@ from ponder.evaluate.calibration import (
     auc,
     bins,
     calibration_error,
+    chosen_first_errors,
     first_error,
     first_error_f1,
     measure,
@@ -20,6 +21,7 @@ from ponder.evaluate.calibration import (
     reliability_curves,
 )
 from ponder.reward.boundary import Judged, Label
+from ponder.seeds import rng_for
 from ponder.types import Rating
 
 rated_lists = st.lists(st.builds(Rated, st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), max_size=40)
@@ -133,3 +135,25 @@ def test_equal_ratings_are_one_bin() -> None:
     assert sum(one.size for one in bins(fifths)) == 600
     spread = [Rated(index / 300, index % 2 == 0) for index in range(300)]
     assert [one.size for one in bins(spread)] == [20] * 15
+
+
+def shifted(by: float) -> list[Judged]:
+    """Forty problems of one thought each, every other one with a wrong block, whose validities stand high or low."""
+    found = list[Judged]()
+    for number in range(40):
+        wrong = number % 2 == 1
+        said = by - 0.1 if wrong else by + 0.1
+        ratings = (Rating(0.5, 0.5), Rating(0.5, by + 0.1), Rating(0.5, said), Rating(0.5, 0.5))
+        labels = (Label(1.0), Label(1.0, 1.0), Label(1.0, float(not wrong)), Label(1.0))
+        found.append(Judged(ratings, labels, f"problem {number}"))
+    return found
+
+
+def test_a_threshold_is_chosen_on_other_problems_than_it_is_held_against() -> None:
+    high = measure(shifted(0.8))
+    assert high.first_error.f1 == 0.0, "at one half nothing is wrong"
+    assert high.chosen.f1 == 1.0 and (high.chosen.n_wrong, high.chosen.n_right) == (20, 20)
+    assert sorted(number for number, _, _ in chosen_first_errors(shifted(0.8))) == list(range(40))
+    half = {number for number in range(40) if rng_for("half", f"problem {number}").random() < 0.5}
+    mixed = [low if at in half else up for at, (low, up) in enumerate(zip(shifted(0.3), shifted(0.8), strict=True))]
+    assert (measure(mixed).chosen.f1 or 0.0) < 0.5, "each half would have needed its own threshold"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ponder.evaluate.calibration import measure
+from ponder.evaluate.calibration import chosen_first_errors, first_error_f1, measure
 from ponder.evaluate.confidence import intervals
 from ponder.evaluate.metrics import percentiles
 from ponder.evaluate.resampling import crossed, draws, spread
@@ -41,8 +41,12 @@ def test_intervals_are_those_of_the_measures_in_each_resample(judged: list[Judge
         for name, count in zip(names, counts, strict=True):
             own = [one for one in judged if one.group == name]
             some += [replace(one, group=f"{name}{copy}") for copy in range(int(count)) for one in own]
-        for key, value in measure(some).flat().items():
-            resamples.setdefault(key, []).append(value)
+        kept = dict(zip(names, map(int, counts), strict=True))  # thresholds that were chosen once
+        pairs = [pair[1:] for pair in chosen_first_errors(judged) for _ in range(kept[judged[pair[0]].group])]
+        numbers = {**measure(some).flat(), "chosen_f1": first_error_f1(pairs).f1}
+        for key, value in numbers.items():
+            if value is not None:
+                resamples.setdefault(key, []).append(value)
     for key in [key for key in resamples if key.endswith("_ece")]:  # laid around what was measured
         shift = measure(judged).flat()[key] - float(np.median(resamples[key]))
         resamples[key] = [min(1.0, max(0.0, value + shift)) for value in resamples[key]]
