@@ -203,13 +203,16 @@ def _first_bad(asked: Asked) -> int | None:
 
 
 def _labels(asked: Asked, blocks: int) -> list[Label]:
-    """Labels of the start and of each block; those that were not asked follow from the first bad one."""
+    """Labels of the start and of each block; those that were not asked follow from the first bad one.
+
+    Of the blocks behind that one none is known to be wrong: what is lost stays lost, however right they are.
+    """
     bad, last = _first_bad(asked), max(asked)
 
     def validity(at: int) -> float | None:
-        if at in asked:
-            return asked[at].hard
-        return None if at > last else float(bad is None or at < bad)
+        if bad is not None and at > bad:
+            return None
+        return asked[at].hard if at in asked else None if at > last else 1.0
 
     start = Label(asked[0].soft)
     return [start, *(Label(asked[at].soft if at in asked else None, validity(at)) for at in range(1, blocks + 1))]

@@ -86,6 +86,8 @@ def test_binary_search_finds_the_block_that_the_scan_finds(case: tuple[int, int 
     search = labelled(MonteCarlo(World(12), grade_completion, 2), completion, "binary")
     assert search.first_bad == scan.first_bad == (bad if length else None)
     assert [label.validity for label in search.labels] == [label.validity for label in scan.labels]
+    known = [1.0] * (length if bad is None else min(length, bad)) + ([0.0] if length and bad is not None else [])
+    assert [label.validity for label in scan.labels[1:-1]] == known + [None] * (length - len(known))
     assert scan.cost.continuations == 2 * (length + 1)
     assert search.cost.continuations <= min(scan.cost.continuations, 2 * (2 + length.bit_length()))
     asked = [label.value for label in search.labels[:-1] if label.value is not None]
