@@ -13,6 +13,7 @@ from ponder.errors import ConfigError, ContextError
 from ponder.evaluate.problems import ProblemSet
 from ponder.evaluate.progress import Kind, Outlook
 from ponder.evaluate.records import Asked, Record
+from ponder.evaluate.votes import ADAPTIVE, readable, voted_again
 from ponder.interfaces import Rater, Sampler
 from ponder.reward.route import Router
 from ponder.search import VOTES, check_budget, check_plan
@@ -29,7 +30,6 @@ SINGLE = "single"
 """The search of one plain chain."""
 DIRECT = "direct"
 """One answer at once, whatever the number of samples."""
-ADAPTIVE = "adaptive"
 BY_EFFORT = "effort"
 """In place of a search: what each effort means to this model, by its own plans."""
 DRAWN = (SINGLE, *VOTES, ADAPTIVE)
@@ -143,6 +143,8 @@ class _Work:
     wants: Sequence[_Want]
     requests: Sequence[Request]
     read: Callable[[Sequence[Completion]], list[_Found]]
+    alone: _Want | None = None
+    """The single chains that all of it can be read from, where it is."""
 
 
 def evaluate(
@@ -156,12 +158,18 @@ def evaluate(
 ) -> list[Record]:
     """A record for every problem, effort, search and number of samples; many problems think side by side.
 
-    Of single chains there is one record with the largest number of samples. What is `known` is not computed again; new
-    records go to `on_records` as soon as they are there. Returned are all, in the order of efforts, problems, searches.
+    Of single chains there is one record with the largest number of samples. What is `known` is not computed again, and
+    votes are read from single chains that are known; new records go to `on_records` as soon as they are there. Returned
+    are all, in the order of efforts, problems, searches.
     """
     known = dict(known or {})
     works = _plan(sets, settings)
     asked = [[_asked(work.job, settings, want) for want in work.wants] for work in works]
+    for work in works:
+        again = _read_again(work, settings, known)
+        known.update((record.asked, record) for record in again)
+        if again and on_records:
+            on_records(again)
     open_ = [number for number, names in enumerate(asked) if not known.keys() >= set(names)]
     owners = [(number, place) for number in open_ for place in range(len(works[number].requests))]
     outlook = Outlook([_kind(works[number].job, works[number].requests[place]) for number, place in owners])
@@ -266,7 +274,21 @@ def _chains(job: _Job, settings: Settings, drawn: Sequence[str]) -> _Work:
     for name in drawn:
         votes = [_Want(name, settings.plan(job.chosen, name, samples), samples) for samples in settings.counts]
         wants += [alone] if name == SINGLE else votes
-    return _Work(job, wants, [request], partial(_voted_all, wants, request))
+    return _Work(job, wants, [request], partial(_voted_all, wants, request), alone)
+
+
+def _read_again(work: _Work, settings: Settings, known: Mapping[Asked, Record]) -> list[Record]:
+    """The records of votes over single chains of which there is a record."""
+    job, request = work.job, work.requests[0]
+    record = work.alone and known.get(_asked(job, settings, work.alone))
+    if not record:
+        return []
+    votes = {_asked(job, settings, want): want for want in work.wants if readable(record, want.search)}
+    plans = {name: want.plan.budget(request.effort) for name, want in votes.items() if name not in known}
+    return [
+        _record(job, name, _Found([voted_again(record, name.search, budget, request.seed, request.key)], ()))
+        for name, budget in plans.items()
+    ]
 
 
 def _voted_all(wants: Sequence[_Want], request: Request, completions: Sequence[Completion]) -> list[_Found]:

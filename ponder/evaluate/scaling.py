@@ -24,15 +24,14 @@ from ponder.evaluate.metrics import (
     wilson,
 )
 from ponder.evaluate.records import RATED_BY, Record
-from ponder.evaluate.run import ADAPTIVE, BY_EFFORT, SINGLE
+from ponder.evaluate.run import BY_EFFORT, SINGLE
 from ponder.evaluate.summary import powers
-from ponder.search.adaptive import enough
-from ponder.search.select import Chain, Key
-from ponder.search.weighted_vote import vote_weighted
+from ponder.evaluate.votes import ADAPTIVE, chosen_again, readable
+from ponder.search.select import Key
 from ponder.seeds import seed_for
 from ponder.tasks import TASKS
 from ponder.text.effort import AUTO, Budget, usual_width
-from ponder.types import Effort, Ended, Rating
+from ponder.types import Effort, Ended
 
 MEAN = "mean"
 """In place of a task: the plain mean over all of them."""
@@ -238,15 +237,14 @@ def _adapted(record: Record, chains: Record | None) -> Seen | None:
     """
     if chains is None or len(chains.answers) < record.drawn or _same(record) is str.strip:
         return None
-    casts = _casts(chains, weighted=True)
-    if casts is None:
+    if not readable(chains, ADAPTIVE):
         return None
-    listed = [Chain(at, one.answer, (Rating(one.weight, one.weight),)) for at, one in enumerate(casts[: record.drawn])]
-    count = enough(listed, Budget(chains.thinking, samples=record.drawn, width=record.width))
-    chosen = vote_weighted(listed[:count], seed_for("evaluate", record.seed, record.task, record.id))
-    right = chosen is not None and casts[chosen].right
+    budget = Budget(chains.thinking, samples=record.drawn, width=record.width)
+    seed = seed_for("evaluate", record.seed, record.task, record.id)
+    chosen, count = chosen_again(chains, ADAPTIVE, budget, seed, _same(record))
+    right = chosen is not None and chains.rights[chosen] is True
     spent = sum(tokens.generated for tokens in chains.tokens[:count])
-    return None if right is None else Seen(float(right), spent, record.tokens[0].prompt)
+    return Seen(float(right), spent, record.tokens[0].prompt)
 
 
 def _same(record: Record) -> Key:

@@ -151,6 +151,34 @@ def test_a_shared_vote_is_what_the_search_itself_would_have_answered(search):
         assert [record.tokens[0] for record in shared] == [one.tokens for one in found]
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_votes_are_read_from_chains_that_are_known(broken):
+    """What they would have been had they been drawn together, and nothing is sampled for them."""
+    toys, sampler = chances(30)
+    if broken:  # some chains are cut off, of some problems all
+        scripts = {
+            p.prompt: (lambda prefix, rng: Step("1" * 999 if rng.random() < 0.6 else "0")) for p in toys.problems
+        }
+        scripts[toys.problems[0].prompt] = lambda prefix, rng: Step("1" * 999)
+        sampler = ScriptedSampler(scripts)
+    common = {"efforts": (Effort.LOW,), "samples": (16, 1, 4), "temperature": 1.0, "seed": 3}
+    votes = ("majority",) if broken else ("majority", "best_of_n", "weighted_vote", "adaptive")
+    fresh = evaluate([toys], Settings(searches=("single", *votes), **common), sampler)
+    known = {record.asked: record for record in fresh if record.search == "single"}
+    heard = []
+
+    class Silent:
+        async def extend(self, prefix, limit, samplings, hear=None):
+            raise AssertionError("it was sampled again")
+
+    again = evaluate([toys], Settings(searches=votes, **common), Silent(), known=known, on_records=heard.extend)
+    assert again == [record for record in fresh if record.search != "single"]
+    assert len(heard) == len(again) and {record.asked for record in heard} == {record.asked for record in again}
+    assert (Ended.CUT_OFF in {record.ended[0] for record in again}) is broken
+    with pytest.raises(AssertionError, match="sampled again"):  # what the record does not tell
+        evaluate([toys], Settings(searches=("weighted_vote_min",), **common), Silent(), known=known)
+
+
 def commuted(prefix: Prefix, rng: Random) -> Step:
     """Right in six of ten chains, in one of many spellings; else the one wrong answer that all others give."""
     terms = ["3", "4", "5*2", "1"]
@@ -271,7 +299,10 @@ def test_what_is_known_is_not_computed_again():
     part = {name: one for name, one in known.items() if (one.search, one.drawn, one.id) != ("majority", 2, "toy:3")}
     again: list[int] = []
     found = evaluate([toys], settings, Counting(), known=part, on_records=lambda records: again.append(len(records)))
-    assert found == whole and again == [1] and len(asked) == 4 * 2
+    assert found == whole and again == [1] and not asked, "it is read from the single chains"
+    part = {name: one for name, one in part.items() if (one.search, one.id) != ("single", "toy:3")}
+    found = evaluate([toys], settings, Counting(), known=part, on_records=lambda records: again.append(len(records)))
+    assert found == whole and again == [1, 2] and len(asked) == 4 * 2
 
 
 def test_single_chains_know_what_they_were_rated():

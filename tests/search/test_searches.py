@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 from os.path import commonprefix
 from pathlib import Path
@@ -15,6 +16,7 @@ from ponder.engine.scripted import ScriptedSampler, Step
 from ponder.errors import ConfigError, SamplerError
 from ponder.interfaces import Sampling
 from ponder.search import SEARCHES, SHARING, check_budget
+from ponder.search.adaptive import ahead
 from ponder.search.single import single
 from ponder.text.effort import Budget
 from ponder.text.format import render_block, render_context, text_of
@@ -385,7 +387,16 @@ def test_adaptive_draws_more_where_it_is_unsure(puzzle):
         found = puzzle.search("adaptive", 16, 2, sampler=ScriptedSampler({"sum": play}))
         return sum(node.answer is not None for node in puzzle.nodes(found))
 
-    assert (drawn(sure), drawn(unsure), drawn(split)) == (2, 16, 16)
+    assert (drawn(sure), drawn(unsure), drawn(split)) == (2, 8, 16)
+
+
+def test_the_chance_to_stay_ahead_is_that_of_the_beta_distribution():
+    """For whole numbers it is a sum: P(Beta(a, b) > 1/2) is that of fewer than a heads in a + b - 1 tosses."""
+    for first, second in ((0, 0), (1, 0), (3, 0), (4, 2), (10, 7), (40, 1)):
+        tosses = first + second + 1
+        exact = sum(math.comb(tosses, heads) for heads in range(first + 1)) / 2**tosses
+        assert ahead(first, second) == pytest.approx(exact, abs=1e-4)
+    assert ahead(2.0, 5.0) == pytest.approx(1 - ahead(5.0, 2.0)), "the second may be the heavier one"
 
 
 def test_cached_is_what_contexts_share_with_earlier_work(puzzle):
