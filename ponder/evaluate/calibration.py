@@ -18,8 +18,8 @@ STYLES = tuple(LOOKS[name] for name in ("majority", "weighted_vote", "beam", "be
 BINS = 15
 THRESHOLD = 0.5
 """A block whose validity is below this is called wrong."""
-STEPS = 40
-"""Into how many steps the thresholds are divided that are tried where one is chosen."""
+STEPS = 64
+"""Into how many equal parts the thresholds that are tried divide the validities, where one is chosen."""
 
 
 class Rated(NamedTuple):
@@ -228,13 +228,14 @@ def first_errors(judged: Sequence[Judged], threshold: float = THRESHOLD) -> list
 def chosen_first_errors(judged: Sequence[Judged]) -> list[tuple[int, int, int]]:
     """As `first_errors`, at the threshold with the highest F1 among the other half of the problems."""
     half = [rng_for("half", one.group or str(number)).random() < 0.5 for number, one in enumerate(judged)]
-    tried = [first_errors(judged, step / STEPS) for step in range(1, STEPS)]
+    said = sorted(rating.validity for one in judged for rating in one.ratings[1:-1])
+    tried = [first_errors(judged, said[step * len(said) // STEPS]) for step in range(STEPS if said else 0)]
 
     def best(other: bool) -> list[tuple[int, int, int]]:
         def f1(pairs: Sequence[tuple[int, int, int]]) -> float:
             return first_error_f1((found, true) for number, found, true in pairs if half[number] is other).f1 or 0.0
 
-        return max(tried, key=f1)
+        return max(tried, key=f1, default=[])
 
     found = {own: best(not own) for own in (False, True)}
     return [pair for own, pairs in found.items() for pair in pairs if half[pair[0]] is own]
