@@ -16,8 +16,8 @@ from ponder.search.weighted_vote import vote_weighted
 from ponder.text.effort import Budget
 from ponder.types import Completion
 
-CONFIDENT = 0.8
-"""Enough of a chance that the leading answer stays ahead."""
+CONFIDENT = 0.7
+"""Enough of a chance that the leading answer stays ahead: the least at which nothing was lost on validation."""
 CELLS = 128
 """In which that chance is added up, on either side of one half."""
 

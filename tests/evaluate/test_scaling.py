@@ -129,7 +129,7 @@ def test_votes_are_over_answers_in_one_form(make):
     assert found([chains], "majority", "countdown:2").points[-1].accuracy == 1.0
     assert found([chains], "weighted_vote", "countdown:2").points[-1].accuracy == 1.0
     (point,) = found([chains, adaptive], "adaptive", "countdown:2").points
-    assert (point.accuracy, point.tokens) == (1.0, 300)
+    assert (point.accuracy, point.tokens) == (1.0, 100)
     other = replace(chains, task="toy", id=literal.id)
     assert found([other, literal], "majority").points[-1].accuracy == 0.0
     (point,) = found([other, literal], "adaptive").points
