@@ -318,7 +318,6 @@ def main() -> None:
                 "selection": selection(parts, given.samples),
             }
         output.note(f"{name}:{level}: {len(drawn)} rollouts, {100 * (mean(right) or 0.0):.1f} % right")
-    trunk = trunk_digest(network)
     found: dict[str, Any] = {
         "model": str(given.model),
         "tasks": [f"{name}:{level}" for name, level in pairs],
@@ -333,7 +332,7 @@ def main() -> None:
             name: {
                 "folder": str(one.folder) if one else "",
                 "taught": one is None or one.taught,
-                "own_trunk": one is not None and one.trunk != trunk,
+                "own_trunk": one is not None and one.trunk != trunk_digest(network),
                 "all": worth(everything[name]),
                 "selection": selection(by_problem[name], given.samples),
                 "tasks": tasks[name],

@@ -269,11 +269,15 @@ class Scheduler:
         wanted = min(max(waiting, int(SPARE * len(self._owners))), self.most_rows - len(self._owners))
         return wanted if self._fits(len(self._owners) + wanted, tokens, 0) else more
 
+    @property
+    def _full(self) -> bool:
+        """Whether the longest row needs more columns for its next token."""
+        return int(self._slots.lengths.max()) >= self._slots.columns
+
     def _spare_columns(self) -> None:
-        """Where the longest row is about to need more columns, make some more than that."""
-        columns = self._slots.columns
-        more = columns + int(SPARE * columns)
-        if int(self._slots.lengths.max()) >= columns and self._fits(len(self._owners), more, 0):
+        """Where more columns are needed, make some more than that."""
+        more = self._slots.columns + int(SPARE * self._slots.columns)
+        if self._full and self._fits(len(self._owners), more, 0):
             self._slots.reserve(len(self._owners), more)
 
     def _trim(self) -> bool:
@@ -292,8 +296,8 @@ class Scheduler:
         idle = not self._waiting and len(used) <= COMPACT * len(self._owners)
         self._unsorted += 1
         due = self._unsorted >= SORT_EVERY
-        if not (due or self.decoder.dense or not idle):  # before more columns are copied, and only then
-            due = bool(used) and int(self._slots.lengths.max()) >= self._slots.columns
+        if idle and used and not self.decoder.dense:
+            due = due or self._full  # before free rows are copied into more columns
         if self.decoder.dense:
             wanted = idle or (due and len(used) >= SORTED_ROWS)
         else:

@@ -13,7 +13,7 @@ from ponder.errors import ConfigError, ContextError
 from ponder.evaluate.problems import ProblemSet
 from ponder.evaluate.progress import Kind, Outlook
 from ponder.evaluate.records import Asked, Record
-from ponder.evaluate.votes import ADAPTIVE, readable, voted_again
+from ponder.evaluate.votes import ADAPTIVE, readable, vote_of, voted_again
 from ponder.interfaces import Rater, Sampler
 from ponder.reward.route import Router
 from ponder.search import VOTES, check_budget, check_plan
@@ -322,7 +322,7 @@ def _voted(tree: Tree, search: str, budget: Budget, request: Request) -> Complet
     if search == ADAPTIVE:
         samples = enough(chains_of(tree)[:samples], budget, request.key)
     part = first_chains(tree, samples)
-    chosen = elected(part, VOTES["weighted_vote" if search == ADAPTIVE else search], request.seed, request.key)
+    chosen = elected(part, vote_of(search), request.seed, request.key)
     if chosen is None:
         lost = next((node.lost for node in part.nodes if node.lost), "")
         return Completion((), "", Ended.CUT_OFF, counted(part.nodes), f"all lost: {lost}")

@@ -10,13 +10,18 @@ from dataclasses import replace
 from ponder.evaluate.records import Record
 from ponder.search import VOTES
 from ponder.search.adaptive import enough
-from ponder.search.select import Chain, Key
+from ponder.search.select import Chain, Key, Vote
 from ponder.text.effort import Budget
 from ponder.types import Completion, Ended, Rating, Tokens
 
 MAJORITY, ADAPTIVE, WEIGHTED = "majority", "adaptive", "weighted_vote"
 BY_VALUE = (WEIGHTED, "best_of_n", ADAPTIVE)
 """These need the values, too."""
+
+
+def vote_of(search: str) -> Vote:
+    """How a search chooses among the chains that it has drawn."""
+    return VOTES[WEIGHTED if search == ADAPTIVE else search]
 
 
 def readable(record: Record, search: str) -> bool:
@@ -42,7 +47,7 @@ def chosen_again(record: Record, search: str, budget: Budget, seed: int, key: Ke
     ][: budget.samples]
     if search == ADAPTIVE:
         chains = chains[: enough(chains, budget, key)]
-    return VOTES[WEIGHTED if search == ADAPTIVE else search](chains, seed, key), len(chains)
+    return vote_of(search)(chains, seed, key), len(chains)
 
 
 def voted_again(record: Record, search: str, budget: Budget, seed: int, key: Key) -> Completion:

@@ -249,8 +249,8 @@ class Growth:
     def finish(self, chosen: Leaf | None, visits: Mapping[Path, int] | None = None) -> Completion:
         """The completion that ends in a leaf; without one, a broken answer, or the error by which all were lost."""
         kept = {chosen.path[:size] for size in range(1, len(chosen.path) + 1)} if chosen else set[Path]()
-        tree = self.tree(visits or {}, kept)
-        return self._kept(tree, sorted(self.leaves).index(chosen.path) if chosen else None)
+        at = sorted(self.leaves).index(chosen.path) if chosen else None
+        return self._kept(self.tree(visits, kept), at)
 
     def finished_chains(self) -> list[Chain]:
         """The chains so far, as votes see them."""
@@ -258,8 +258,7 @@ class Growth:
 
     def elected(self, vote: Vote, key: Key) -> Completion:
         """The completion that a vote over whole chains chooses."""
-        tree = self.tree()
-        return self._kept(tree, elected(tree, vote, self.sampling.seed, key))
+        return self._kept(tree := self.tree(), elected(tree, vote, self.sampling.seed, key))
 
     def tree(self, visits: Mapping[Path, int] | None = None, kept: Collection[Path] = ()) -> Tree:
         """All leaves in the order of their paths, as a tree of which these are kept."""
@@ -325,8 +324,7 @@ def completion(tree: Tree, chosen: int) -> Completion:
     last = tree.nodes[chosen]
     assert last.answer is not None and last.ended is not None
     nodes = tuple(node if node.kept is (node.id in kept) else replace(node, kept=not node.kept) for node in tree.nodes)
-    whole = Tree(tree.search, tree.messages, tree.effort, nodes)
-    return Completion(blocks, last.answer, last.ended, counted(nodes), tree=whole)
+    return Completion(blocks, last.answer, last.ended, counted(nodes), tree=replace(tree, nodes=nodes))
 
 
 def counted(nodes: Sequence[Node]) -> Tokens:
