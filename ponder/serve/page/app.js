@@ -15,6 +15,8 @@ const AGAIN = [300, 1000, 3000, 8000]; // before each further try to reach a str
 const chat = { id: "", turns: [], views: new Map() };
 let about = { effort: "medium", thoughts: false, tree: false };
 let efforts = {}; // by the names of models
+let ready = false; // whether it is known which models there are, and which conversation is open
+let early = false; // whether a question was sent before that
 let lasting = true; // whether the server keeps responses, so that a stream can be taken up again
 let stopping = null; // ends the request that is under way
 let following = true; // whether the end of the conversation is in view
@@ -75,8 +77,8 @@ function drop(id) {
 }
 
 function save({ now = false } = {}) {
-  const early = saved + SAVE_EVERY - Date.now();
-  if (!now && early > 0) return void (later ??= setTimeout(save, early, { now: true }));
+  const wait = saved + SAVE_EVERY - Date.now();
+  if (!now && wait > 0) return void (later ??= setTimeout(save, wait, { now: true }));
   clearTimeout(later);
   later = null;
   saved = Date.now();
@@ -314,6 +316,7 @@ function shade(on) {
 
 function submit() {
   const box = at("question");
+  if (!ready) return void (early = true);
   if (stopping) return stop();
   const text = box.value.trim();
   if (!text) return;
@@ -364,6 +367,8 @@ async function start() {
   at("others").addEventListener("click", () => loadExamples((draw += 1)));
   await loadExamples(draw);
   open(location.hash.slice(1), { push: false });
+  ready = true;
+  if (early) submit();
   settle();
 }
 

@@ -15,6 +15,8 @@ from ponder.serve.settings import Settings
 from tests.serve.page.stage import Paced, expect, needs_chromium
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
     from tests.serve.page.stage import Seen
 
 pytestmark = needs_chromium
@@ -165,6 +167,23 @@ def test_a_key_is_asked_for_and_kept(another: Callable[..., Seen]) -> None:
     page.reload()
     seen.ask("and again")
     seen.done(count=2)
+
+
+def test_a_question_sent_before_the_page_is_ready_is_asked_then(seen: Seen) -> None:
+    page = seen.page
+    seen.ask("the first")
+    seen.done()
+    held: list[Route] = []
+    page.route("**/page/about.json", lambda route: held.append(route))
+    with page.expect_request("**/page/about.json"):
+        page.reload()
+    seen.ask("too early")
+    expect(page.get_by_label("Question", exact=True)).to_have_value("too early")
+    assert len(held) == 1 and len(seen.sent) == 1
+    held[0].continue_()
+    seen.done(count=2)
+    assert [one["content"] for one in seen.sent[-1]["input"]] == ["the first", "the answer to the first", "too early"]
+    assert not seen.complaints
 
 
 def test_an_example_is_answered_and_graded(seen: Seen) -> None:
