@@ -25,6 +25,7 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.sft
 	$(BIN)/python -m benchmarks.peers.setup
+	$(BIN)/ponder train sft --recipe recipes/ponder-base-brief.yaml --out runs/ponder-base-brief
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.trl
 	$(BIN)/python -m benchmarks.serve

@@ -1,10 +1,11 @@
-"""The engine beside what people would use instead: ``python -m benchmarks.engine`` (about half an hour, nothing else
+"""The engine beside what people would use instead: ``python -m benchmarks.engine`` (about forty minutes, nothing else
 running).
 
 Same weights, prompts, folding, stop rules and threads; repetitions interleaved in one run, so that the ratios hold on a
 noisy machine while the absolute rates are of this machine alone. Each peer runs in its own environment
 (`benchmarks.peers`) and is timed by its own clock, without the time to send orders. Peers cannot enforce the format and
-give a block up after LONGEST_BLOCK tokens; a chain without a closed block must answer then.
+give a block up after LONGEST_BLOCK tokens; a chain without a closed block must answer then. For base there is a network
+that was shown the format for a quarter of an hour: its blocks and chains have real lengths, whatever its answers are.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import contextlib
 import json
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
@@ -30,10 +30,8 @@ from benchmarks.profile import profile, told
 from ponder.engine.local import LocalSampler
 from ponder.engine.parallel import ParallelSampler
 from ponder.interfaces import Extension, Limit, Prefix, Sampling
-from ponder.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ponder.model.checkpoint import Checkpoint, load_checkpoint
 from ponder.model.heads import new_head
-from ponder.model.network import new_network
-from ponder.model.sizes import shape_named
 from ponder.tasks import TASKS, make
 from ponder.text.effort import BUDGETS
 from ponder.text.format import BLOCKS, Mark, parse
@@ -41,7 +39,10 @@ from ponder.think import Request, think
 from ponder.types import Effort, Ended, Message, Split
 
 ROOT = Path(__file__).parents[1]
-MODEL = ROOT / "models" / "ponder-mini"
+MODELS = {
+    "mini": ROOT / "models" / "ponder-mini",
+    "base": ROOT / "runs" / "ponder-base-brief" / "checkpoint",  # by recipes/ponder-base-brief.yaml
+}
 RESULTS = Path(__file__).parent / "results" / "engine.json"
 GOALS = {
     "rollouts": {"generate": 6.0, "continuous": 12.0, "llama": 3.0},
@@ -50,8 +51,6 @@ GOALS = {
 }
 PROMPTS, SAMPLES = 64, 8
 LONGEST_BLOCK = 128
-FIXED = 64
-"""Tokens that every row writes where weights are random and no block ever closes."""
 CANDIDATES, DEPTH, TREE_PROMPT = 16, 4, 200
 Way = Callable[[], tuple[int, float]]
 """Does a workload; returns the tokens sampled and the seconds they took."""
@@ -150,25 +149,6 @@ def their_tree(peer: Peer, sampler: LocalSampler, prompt: str) -> tuple[int, flo
     return total, seconds
 
 
-def our_fixed(sampler: LocalSampler, prefixes: Sequence[Prefix], samples: int = 1) -> int:
-    """FIXED tokens after each prefix, so many times, with nothing known of them."""
-    sampler.refresh()
-    samplings = [Sampling(1.0, seed=sample) for sample in range(samples)]
-
-    async def all_of_them() -> list[list[Extension]]:
-        return await asyncio.gather(*(sampler.extend(prefix, Limit(FIXED, FIXED), samplings) for prefix in prefixes))
-
-    return sum(len(one.segment.generated) for found in asyncio.run(all_of_them()) for one in found)
-
-
-def their_fixed(peer: Peer, sampler: LocalSampler, prefixes: Sequence[Prefix], samples: int = 1) -> tuple[int, float]:
-    """The same by a peer."""
-    peer.forget()
-    contexts = [list(sampler.context(prefix)) for prefix in prefixes for _ in range(samples)]
-    found = peer.generate(contexts, [], FIXED)
-    return sum(map(len, found.ids)), found.seconds
-
-
 # --- measuring -----------------------------------------------------------------------------------------------------
 
 
@@ -200,9 +180,11 @@ def peers(model: Path, threads: int, names: Sequence[str]) -> Generator[dict[str
         yield {name: stack.enter_context(Peer(name, model, threads)) for name in names if installed(name)}
 
 
-def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
-    """The workloads with real stop lengths, on the embedded model; without its head, which peers have not."""
-    checkpoint = replace(load_checkpoint(MODEL), head=None)
+def measured(
+    model: Path, threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]
+) -> dict[str, Any]:
+    """All workloads, with the lengths at which this model stops; without its head, which peers have not."""
+    checkpoint = replace(load_checkpoint(model), head=None)
     sampler, tasks = LocalSampler(checkpoint), list(TASKS)
     prompts = [make(TASKS[tasks[i % len(tasks)]], 2, Split.VALIDATION, i).prompt for i in range(PROMPTS)]
     long = [make(TASKS["program"], 3, Split.VALIDATION, i).prompt for i in range(200)]
@@ -210,7 +192,7 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
         long, key=lambda p: abs(len(sampler.context(Prefix((Message("user", p),), Effort.MEDIUM))) - TREE_PROMPT)
     )
     found: dict[str, Any] = {}
-    with ParallelSampler(checkpoint, threads) as in_processes, peers(MODEL, threads, names) as others:
+    with ParallelSampler(checkpoint, threads) as in_processes, peers(model, threads, names) as others:
         found["versions"] = {name: f"{peer.engine} {peer.version}" for name, peer in others.items()}
         for label, some, effort, temperature in (
             ("one_stream", prompts[1:2], Effort.MEDIUM, 0.0),
@@ -239,30 +221,6 @@ def mini(threads: int, repeats: int, names: Sequence[str], note: Callable[[str],
     found["microseconds"] = layouts(checkpoint)
     found["memory_512_rows"] = peak(checkpoint, prompts)
     return found
-
-
-def base(threads: int, repeats: int, names: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
-    """Fixed lengths on random weights of ponder-base's size; no tree, whose blocks would end at random."""
-    embedded = load_checkpoint(MODEL)
-    network = new_network(replace(shape_named("base"), vocab_size=embedded.tokenizer.size), 0).eval()
-    checkpoint = replace(embedded, network=network, head=None)
-    sampler, found = LocalSampler(checkpoint), dict[str, Any]()
-    prompts = [f"What is {i} + {i}?" for i in range(PROMPTS)]
-    prefixes = [Prefix((Message("user", prompt),), Effort.MEDIUM) for prompt in prompts]
-    with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(checkpoint, Path(folder) / "base")
-        with peers(Path(folder) / "base", threads, names) as others:
-            for label, some, samples in (("one_stream", prefixes[:1], 1), ("rollouts", prefixes, SAMPLES)):
-                note(f"base {label}")
-                ways: dict[str, Way] = {"ponder": lambda p=some, n=samples: timed(lambda: our_fixed(sampler, p, n))}
-                for name, peer in others.items():
-                    ways[name] = lambda o=peer, p=some, n=samples: their_fixed(o, sampler, p, n)
-                found[label] = compare(ways, repeats, note)
-    found["profile"] = {
-        "one_stream": profile(lambda: our_fixed(sampler, prefixes[:1])),
-        "rollouts": profile(lambda: our_fixed(sampler, prefixes, SAMPLES), repeats=1),
-    }
-    return found | {"decode_256": ceiling(checkpoint), "memory_512_rows": peak(checkpoint, prompts)}
 
 
 def with_head(checkpoint: Checkpoint) -> Checkpoint:
@@ -321,7 +279,7 @@ def table(found: Mapping[str, Any]) -> str:
         "| workload | ponder, tokens/s | peer | tokens/s | ratio | goal |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for size in ("mini", "base"):
+    for size in MODELS:
         for label, one in found[size].items():
             if not isinstance(one, dict) or "ratio" not in one:
                 continue
@@ -332,14 +290,14 @@ def table(found: Mapping[str, Any]) -> str:
                     f"| {size}, {label} | {mine:,.0f} | {name} | {one['tokens_a_second'][name]:,.0f} | "
                     f"{ratio['median']:.2f} ({ratio['min']:.2f}–{ratio['max']:.2f}) | {goal} |"
                 )
-    for size in ("mini", "base"):
+    for size in MODELS:
         one = found[size]["decode_256"]
         lines.append(
             f"| {size}, decode 256 rows | {one['tokens_a_second']:,.0f} | ceiling of this machine | "
             f"{one['ceiling']:,.0f} | {one['share']:.2f} | ≥ 0.5 |"
         )
-    lines += ["", *told({size: found[size].get("profile", {}) for size in ("mini", "base")}), ""]
-    lines += [remembered(size, found[size]["memory_512_rows"]) for size in ("mini", "base")]
+    lines += ["", *told({size: found[size].get("profile", {}) for size in MODELS}), ""]
+    lines += [remembered(size, found[size]["memory_512_rows"]) for size in MODELS]
     layout = found["mini"]["microseconds"]
     lines += [
         "",
@@ -370,25 +328,25 @@ def remembered(size: str, memory: Mapping[str, int]) -> str:
     )
 
 
-MEASURES = {"mini": mini, "base": base}
-
-
 def main() -> None:
     """Measure, write the results, print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="only these; may be given again")
-    parser.add_argument(
-        "--size", action="append", choices=list(MEASURES), help="only these; the others stay as they are"
-    )
+    parser.add_argument("--size", action="append", choices=list(MODELS), help="only these; the others stay as they are")
     given = parser.parse_args()
+    sizes: Sequence[str] = given.size or list(MODELS)
+    for model in (MODELS[size] for size in sizes if not MODELS[size].exists()):
+        name = model.parent.name
+        parser.error(f"no {model}: `ponder train sft --recipe recipes/{name}.yaml --out runs/{name}` makes it")
     torch.set_num_threads(given.threads)
     console, names = Console(stderr=True), given.peer or list(PEERS)
     found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if given.size else {}
     found |= {"threads": given.threads, "machine": platform.processor() or platform.machine()}
-    for size in given.size or MEASURES:
-        found[size] = MEASURES[size](given.threads, given.repeats, names, console.print) | {"commit": commit()}
+    for size in sizes:
+        console.print(size)
+        found[size] = measured(MODELS[size], given.threads, given.repeats, names, console.print) | {"commit": commit()}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     begin(table(found))
     console.print(table(found))
